@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: MIT
+include_HEADERS += include/weft.h
+
+weftincludedir = $(includedir)/weft
+weftinclude_HEADERS = \
+	include/weft/base.h \
+	include/weft/channel.h \
+	include/weft/debug.h \
+	include/weft/io.h \
+	include/weft/net.h \
+	include/weft/scheduler.h \
+	include/weft/tasklet.h \
+	include/weft/time.h \
+	include/weft/uring.h

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * io - POSIX I/O that blocks the tasklet and never its thread
+ *
+ * Arguments and results are those of the POSIX calls of the same name, except
+ * that a failure is a negative errno. Descriptors may be of any kind, O_NONBLOCK
+ * or not. Each call is an operation on the io_uring of the calling thread:
+ * those of all tasklets are handed to the kernel together, once per pass of
+ * the ring. Besides its own errors, each returns
+ *
+ *   -ENOSYS, -EPERM, -ENOMEM, ...  the io_uring could not be created; weft-info
+ *                                  says why
+ *
+ * A buffer is the kernel's from the call to its return, and never after.
+ */
+#ifndef WEFT_IO_H
+#define WEFT_IO_H
+
+#include <weft/base.h>
+
+WEFT_BEGIN_DECLS
+
+/**
+ * weft_openat - openat(2); the descriptor is created close-on-exec
+ *
+ * The mode is read only when @flags has O_CREAT or O_TMPFILE.
+ *
+ * Return: the descriptor or a negative errno.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API int weft_openat(int dirfd, const char *path, int flags, ...);
+
+/**
+ * weft_close - close(2)
+ *
+ * Operations that other tasklets of this thread have in flight on @fd are
+ * cancelled first: their calls return -ECANCELED, or their result if it had come.
+ *
+ * Return: 0 or a negative errno; the descriptor is gone unless it is -EBADF.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API int weft_close(int fd);
+
+/**
+ * weft_read - read(2): at the file's position, where it has one
+ *
+ * Return: bytes read, 0 at the end, or a negative errno.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API ssize_t weft_read(int fd, void *buf, size_t count);
+
+/**
+ * weft_write - write(2): at the file's position, where it has one
+ *
+ * A write to a pipe without a reader returns -EPIPE and raises SIGPIPE as
+ * write(2) does; see weft_send() for sockets.
+ *
+ * Return: bytes written, which can be fewer than @count, or a negative errno.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API ssize_t weft_write(int fd, const void *buf, size_t count);
+
+/**
+ * weft_fsync - fsync(2)
+ *
+ * Return: 0 or a negative errno.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API int weft_fsync(int fd);
+
+WEFT_END_DECLS
+
+#endif /* WEFT_IO_H */

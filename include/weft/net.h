@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * net - sockets; see weft/io.h for what all I/O calls have in common
+ */
+#ifndef WEFT_NET_H
+#define WEFT_NET_H
+
+#include <sys/socket.h>
+#include <weft/base.h>
+
+WEFT_BEGIN_DECLS
+
+/**
+ * weft_accept - accept(2); the descriptor is created close-on-exec
+ * @addr: receives the peer's address; may be NULL with @len
+ *
+ * Return: the descriptor or a negative errno.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API int weft_accept(int fd, struct sockaddr *addr, socklen_t *len);
+
+/**
+ * weft_connect - connect(2); returns when the connection is made or refused
+ *
+ * Return: 0 or a negative errno.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API int weft_connect(int fd, const struct sockaddr *addr, socklen_t len);
+
+/**
+ * weft_recv - recv(2)
+ *
+ * Return: bytes received, 0 when the peer has shut down, or a negative errno.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API ssize_t weft_recv(int fd, void *buf, size_t count, int flags);
+
+/**
+ * weft_send - send(2); never raises SIGPIPE
+ *
+ * Return: bytes sent, which can be fewer than @count, or a negative errno.
+ * Context: any tasklet; may switch.
+ */
+WEFT_API ssize_t weft_send(int fd, const void *buf, size_t count, int flags);
+
+WEFT_END_DECLS
+
+#endif /* WEFT_NET_H */

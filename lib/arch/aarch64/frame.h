@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * aarch64: where a context keeps its registers, and the switch for C to inline.
+ *
+ * A switch saves the stack pointer, the resume address, x29 and x19 in the
+ * context and declares every other register as overwritten, so the compiler
+ * saves just those it has in use. x18 is the platform's and is left alone.
+ *
+ * fpcr is not touched: it belongs to the thread.
+ */
+#ifndef WEFT__ARCH_FRAME_H
+#define WEFT__ARCH_FRAME_H
+
+#define CONTEXT_SP 0
+#define CONTEXT_PC 8
+#define CONTEXT_FP 16
+#define CONTEXT_BX 24
+
+#ifndef __ASSEMBLER__
+
+/* Who resumes us leaves our own context where it named its target: that is what
+ * @to is afterwards. hint 36 is `bti j`: the landing pad where branch targets are checked. */
+#define ARCH_SWITCH(from, to)                                                 \
+	do {                                                                  \
+		register void *arch_from __asm__("x0") = (from);              \
+		register void *arch_to __asm__("x1") = (to);                  \
+		__asm__ volatile("adr x2, 1f\n\t"                             \
+				 "mov x3, sp\n\t"                             \
+				 "stp x3, x2, [x0, #0]\n\t"                   \
+				 "stp x29, x19, [x0, #16]\n\t"                \
+				 "ldp x3, x2, [x1, #0]\n\t"                   \
+				 "ldp x29, x19, [x1, #16]\n\t"                \
+				 "mov sp, x3\n\t"                             \
+				 "br x2\n"                                    \
+				 "1:\thint #36"                               \
+				 : "+r"(arch_from), "+r"(arch_to)             \
+				 :                                            \
+				 : "x2", "x3", "x4", "x5", "x6", "x7", "x8",  \
+				   "x9", "x10", "x11", "x12", "x13", "x14",   \
+				   "x15", "x16", "x17", "x20", "x21", "x22",  \
+				   "x23", "x24", "x25", "x26", "x27", "x28",  \
+				   "x30", "v0", "v1", "v2", "v3", "v4", "v5", \
+				   "v6", "v7", "v8", "v9", "v10", "v11",      \
+				   "v12", "v13", "v14", "v15", "v16", "v17",  \
+				   "v18", "v19", "v20", "v21", "v22", "v23",  \
+				   "v24", "v25", "v26", "v27", "v28", "v29",  \
+				   "v30", "v31", "memory", "cc");             \
+		(to) = arch_to;                                               \
+	} while (0)
+
+/* The control word of a tasklet that keeps its own. */
+struct arch_fpu {
+	unsigned long fpcr;
+};
+
+static inline void arch_fpu_save(struct arch_fpu *fpu)
+{
+	__asm__ volatile("mrs %0, fpcr" : "=r"(fpu->fpcr));
+}
+
+static inline void arch_fpu_load(const struct arch_fpu *fpu)
+{
+	__asm__ volatile("msr fpcr, %0" : : "r"(fpu->fpcr));
+}
+
+/* Asks for a cache line to write to, without waiting for it. */
+static inline void arch_fetch_to_write(const void *line)
+{
+	__asm__ volatile("prfm pstl1keep, %0" : : "Q"(*(const char *)line));
+}
+
+static inline void arch_pause(void)
+{
+	__asm__ volatile("isb" : : : "memory");
+}
+
+#endif /* __ASSEMBLER__ */
+
+#endif /* WEFT__ARCH_FRAME_H */

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86_64, System V ABI (section 3.2): the switch out of line, the switch that
+ * saves nothing, and where a fresh stack begins. A context is four words, see
+ * frame.h; the out-of-line switch and the inlined one share it, so either can
+ * resume what the other left.
+ */
+#include "frame.h"
+
+	.text
+
+/*
+ * void weft__context_jump(struct context *from, struct context *to)
+ *
+ * The stack while suspended:
+ *
+ *	sp + 32   return address
+ *	sp + 24   r12
+ *	sp + 16   r13
+ *	sp +  8   r14
+ *	sp        r15
+ *
+ * It comes back by `ret` to the call that it left by, so that the processor's
+ * return predictor stays in step.
+ */
+	.globl	weft__context_jump
+	.hidden	weft__context_jump
+	.type	weft__context_jump, @function
+	.p2align 4
+weft__context_jump:
+	.cfi_startproc
+	endbr64
+	pushq	%r12
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r12, 0
+	pushq	%r13
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r13, 0
+	pushq	%r14
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r14, 0
+	pushq	%r15
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %r15, 0
+	leaq	1f(%rip), %rax
+	movq	%rsp, CONTEXT_SP(%rdi)
+	movq	%rax, CONTEXT_PC(%rdi)
+	movq	%rbp, CONTEXT_FP(%rdi)
+	movq	%rbx, CONTEXT_BX(%rdi)
+	movq	CONTEXT_SP(%rsi), %rsp
+	movq	CONTEXT_FP(%rsi), %rbp
+	movq	CONTEXT_BX(%rsi), %rbx
+	jmpq	*CONTEXT_PC(%rsi)
+1:
+	endbr64
+	popq	%r15
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %r15
+	popq	%r14
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %r14
+	popq	%r13
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %r13
+	popq	%r12
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore %r12
+	ret
+	.cfi_endproc
+	.size	weft__context_jump, .-weft__context_jump
+
+/*
+ * void weft__context_leave(struct context *to): go there and never come back.
+ * The inlined switch expects to find itself in rsi.
+ */
+	.globl	weft__context_leave
+	.hidden	weft__context_leave
+	.type	weft__context_leave, @function
+	.p2align 4
+weft__context_leave:
+	.cfi_startproc
+	endbr64
+	movq	%rdi, %rsi
+	movq	CONTEXT_SP(%rsi), %rsp
+	movq	CONTEXT_FP(%rsi), %rbp
+	movq	CONTEXT_BX(%rsi), %rbx
+	jmpq	*CONTEXT_PC(%rsi)
+	.cfi_endproc
+	.size	weft__context_leave, .-weft__context_leave
+
+/*
+ * The first instructions on a fresh stack. rbx holds the function and rbp its
+ * argument, as weft__context_make() left them; the stack pointer is a multiple
+ * of 16. The return address is declared undefined, so a debugger's backtrace
+ * ends here, as does the chain of frame pointers.
+ */
+	.globl	weft__context_entry
+	.hidden	weft__context_entry
+	.type	weft__context_entry, @function
+	.p2align 4
+weft__context_entry:
+	.cfi_startproc
+	.cfi_undefined %rip
+	endbr64
+	movq	%rbp, %rdi
+	xorl	%ebp, %ebp
+	call	*%rbx
+	ud2
+	.cfi_endproc
+	.size	weft__context_entry, .-weft__context_entry
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The io_uring engine.
+ *
+ * Operations are copied into the submission queue and stay there until the
+ * thread parks, until some switches have passed, or until the queue is full:
+ * one system call hands in those of many tasklets. Completions are read from
+ * user memory; the kernel is entered for them only when it says, by a flag in
+ * the mapped ring, that it holds some back.
+ *
+ * user_data names a record in a table by index and generation, never a tasklet:
+ * a completion that comes late or twice finds another generation, is counted
+ * and followed no further. The record holds the waiter on the tasklet's stack,
+ * and that tasklet runs again only after the operation's last completion.
+ *
+ * The ring is SINGLE_ISSUER with DEFER_TASKRUN where the kernel has them, so
+ * completions never interrupt a tasklet. liburing maps the ring and prepares
+ * operations; filling, showing and reaping are done here, over the same fields,
+ * because the flags of enter (NO_IOWAIT, the registered index) must be ours.
+ * NO_SQARRAY is left out: liburing 2.3 would write where no array is.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include <weft/time.h>
+
+#include "../debug.h"
+#include "../park.h"
+#include "../scheduler.h"
+
+/* Newer than the headers of Debian 12. */
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#endif
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+enum { REGISTER_SEND_MSG_RING = 31 };
+
+enum {
+	SQ_ENTRIES = 256,
+	SQ_ENTRIES_MIN = 8,
+	CQ_FACTOR = 4,
+	FIRST_OPERATIONS = 64,
+	/* Entries of one poll: a stream of completions must not hold it up. */
+	POLL_ROUNDS = 16,
+	/* Kernel threads for what cannot be polled; without a cap, hundreds. */
+	MAX_UNBOUND_WORKERS = 64
+};
+
+/* user_data below FIRST_OPERATION is not a record's. */
+enum { DATA_IGNORED, DATA_DOORBELL, DATA_EVENTFD, FIRST_OPERATION = 16 };
+
+struct operation {
+	struct ring_wait *wait; /* NULL: the record is free */
+	uint32_t generation;
+	uint32_t next_free;
+	int fd;
+};
+
+/* A tasklet that waits for a completion, on its stack. */
+struct ring_wait {
+	struct waiter waiter;
+	uint64_t user_data;
+	int res;
+	uint32_t flags;
+};
+
+static const uint32_t NO_OPERATION = UINT32_MAX;
+
+/* --- opening and closing --- */
+
+/* What a ring is asked to be, best first; a kernel that does not know a flag
+ * says EINVAL and is asked for less. */
+static const unsigned setup_ladder[] = {
+	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+	IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+		IORING_SETUP_SUBMIT_ALL,
+	IORING_SETUP_SUBMIT_ALL,
+	0,
+};
+
+static int set_up(struct io_uring *ring)
+{
+	unsigned entries = SQ_ENTRIES;
+	size_t step = 0;
+
+	for (;;) {
+		struct io_uring_params p = {
+			.flags = setup_ladder[step] | IORING_SETUP_CLAMP |
+				 IORING_SETUP_CQSIZE,
+			.cq_entries = entries * CQ_FACTOR,
+		};
+		int rc = io_uring_queue_init_params(entries, ring, &p);
+
+		if (rc == -EINVAL &&
+		    step + 1 < sizeof setup_ladder / sizeof setup_ladder[0])
+			step++;
+		else if (rc == -ENOMEM && entries > SQ_ENTRIES_MIN)
+			entries /= 2; /* kernels that charge RLIMIT_MEMLOCK */
+		else
+			return rc;
+	}
+}
+
+static int send_message(int ring_fd, uint64_t user_data)
+{
+	struct io_uring_sqe sqe = { .opcode = IORING_OP_MSG_RING,
+				    .fd = ring_fd,
+				    .off = user_data };
+
+	return (int)syscall(__NR_io_uring_register, -1, REGISTER_SEND_MSG_RING,
+			    &sqe, 1);
+}
+
+/* Whether any thread can send a ring a message by one system call (Linux
+ * 6.13): found by sending one to the first ring that is opened. */
+static bool can_send_message(int ring_fd)
+{
+	static _Atomic(int) known; /* 0: not yet, 1: yes, -1: no; any thread */
+	int answer = peek(known);
+
+	if (answer == 0) {
+		answer = send_message(ring_fd, DATA_IGNORED) ? -1 : 1;
+		poke(known, answer);
+	}
+	return answer > 0;
+}
+
+static int open_ring(struct engine *e)
+{
+	unsigned workers[2] = { 0, MAX_UNBOUND_WORKERS };
+	struct io_uring *ring = &e->ring;
+	int rc;
+
+	e->per_fd = calloc(FD_BUCKETS, sizeof e->per_fd[0]);
+	if (!e->per_fd)
+		return -ENOMEM;
+	rc = set_up(ring);
+	if (rc)
+		goto free_table;
+	rc = -ENOSYS;
+	if (!(ring->features & IORING_FEAT_EXT_ARG))
+		goto exit_ring; /* Linux 5.10: no deadline for a wait */
+
+	/* Refused by kernels older than 5.15, 5.18: as good without. */
+	(void)io_uring_register_iowq_max_workers(ring, workers);
+	e->enter_flags = IORING_ENTER_EXT_ARG;
+	e->enter_fd = ring->ring_fd;
+	if (io_uring_register_ring_fd(ring) == 1) {
+		e->enter_fd = ring->enter_ring_fd;
+		e->enter_flags |= IORING_ENTER_REGISTERED_RING;
+	}
+	if (ring->features & IORING_FEAT_NO_IOWAIT)
+		e->enter_flags |= IORING_ENTER_NO_IOWAIT;
+	(void)io_uring_ring_dontfork(ring);
+
+	/* Entry i of the queue is always number i of the array. */
+	for (unsigned i = 0; i < ring->sq.ring_entries; i++)
+		ring->sq.array[i] = i;
+	e->sq_tail = *ring->sq.ktail;
+	e->n_queued = 0;
+	e->free_operation = NO_OPERATION;
+	e->is_open = true;
+	poke(e->eventfd, -1);
+	poke(e->ring_fd, ring->ring_fd);
+	return 0;
+
+exit_ring:
+	io_uring_queue_exit(ring);
+free_table:
+	free(e->per_fd);
+	e->per_fd = NULL;
+	return rc;
+}
+
+int weft__engine_open(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+
+	if (likely(e->is_open))
+		return 0;
+	e->error = open_ring(e);
+	return e->error;
+}
+
+void weft__engine_close(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+
+	if (e->is_open) {
+		io_uring_queue_exit(&e->ring);
+		if (peek(e->eventfd) >= 0)
+			close(peek(e->eventfd));
+		free(e->per_fd);
+		free(e->operations);
+	}
+	*e = (struct engine){ .ring_fd = -1, .eventfd = -1 };
+}
+
+/* --- completions --- */
+
+static struct operation *find_operation(struct engine *e, uint64_t user_data)
+{
+	uint32_t index = (uint32_t)user_data - FIRST_OPERATION;
+
+	if ((uint32_t)user_data < FIRST_OPERATION || index >= e->n_operations)
+		return NULL;
+	if (e->operations[index].generation != (uint32_t)(user_data >> 32) ||
+	    !e->operations[index].wait)
+		return NULL;
+	return &e->operations[index];
+}
+
+static uint32_t *fd_count(const struct engine *e, int fd)
+{
+	return &e->per_fd[(unsigned)fd % FD_BUCKETS];
+}
+
+static void complete(struct scheduler *s, const struct io_uring_cqe *cqe)
+{
+	struct engine *e = &s->engine;
+	struct operation *o = find_operation(e, cqe->user_data);
+	struct ring_wait *wait;
+
+	if (!o) {
+		count(e->n_strays);
+		return;
+	}
+	wait = o->wait;
+	o->wait = NULL;
+	o->generation++;
+	o->next_free = e->free_operation;
+	e->free_operation = (uint32_t)(o - e->operations);
+	--*fd_count(e, o->fd);
+	e->n_in_flight--;
+
+	wait->res = cqe->res;
+	wait->flags = cqe->flags;
+	weft__wake_local(s, wait->waiter.task);
+}
+
+/* The eventfd's poll: with F_MORE it stays armed and is told of edges only;
+ * without, it has to be emptied before it is armed again. */
+static void eventfd_rang(struct engine *e, const struct io_uring_cqe *cqe)
+{
+	uint64_t value;
+
+	if (cqe->flags & IORING_CQE_F_MORE)
+		return;
+	e->eventfd_is_armed = false;
+	if (read(peek(e->eventfd), &value, sizeof value) < 0)
+		INVARIANT(errno == EAGAIN);
+}
+
+static void take_completions(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+	struct io_uring_cq *cq = &e->ring.cq;
+	unsigned head = *cq->khead; /* ours alone to write */
+	/* acquire: the entries that the kernel wrote before it moved the tail */
+	unsigned tail = io_uring_smp_load_acquire(cq->ktail);
+
+	while (head != tail) {
+		const struct io_uring_cqe *cqe =
+			&cq->cqes[head & cq->ring_mask];
+
+		if (likely(cqe->user_data >= FIRST_OPERATION))
+			complete(s, cqe);
+		else if (cqe->user_data == DATA_EVENTFD)
+			eventfd_rang(e, cqe);
+		head++;
+	}
+	/* release: the kernel may overwrite the entries from here on */
+	io_uring_smp_store_release(cq->khead, head);
+}
+
+/* --- submission --- */
+
+/* Shows the kernel what is queued, and waits for @want completions. */
+static void enter(struct scheduler *s, unsigned want, int64_t deadline)
+{
+	struct engine *e = &s->engine;
+	struct __kernel_timespec ts;
+	struct io_uring_getevents_arg arg = { 0 };
+	int rc;
+
+	if (want && deadline != WEFT_FOREVER) {
+		int64_t ns = deadline - weft_now();
+
+		if (ns < 0)
+			ns = 0;
+		ts.tv_sec = ns / WEFT_SECOND;
+		ts.tv_nsec = ns % WEFT_SECOND;
+		arg.ts = (uint64_t)(uintptr_t)&ts;
+	}
+	/* release: the entries are complete before the kernel sees the tail */
+	io_uring_smp_store_release(e->ring.sq.ktail, e->sq_tail);
+	rc = io_uring_enter2((unsigned)e->enter_fd, e->n_queued, want,
+			     e->enter_flags | IORING_ENTER_GETEVENTS,
+			     (sigset_t *)&arg, sizeof arg);
+	if (rc > 0) {
+		e->n_queued -= (unsigned)rc;
+		count(e->n_submits);
+	} else if (rc < 0) {
+		/* EBUSY, EAGAIN: completions have to be taken first, or memory
+		 * is short; nothing was lost, and the caller comes again. EBADR:
+		 * the kernel dropped completions, which it does only when it has
+		 * no memory at all. */
+		REQUIRE(rc == -EINTR || rc == -ETIME || rc == -EBUSY ||
+				rc == -EAGAIN || rc == -ENOMEM,
+			"io_uring_enter failed in a way it should not");
+	}
+}
+
+static unsigned kernel_flags(const struct engine *e)
+{
+	/* relaxed: a flag says that entering pays; the enter orders the rest */
+	return IO_URING_READ_ONCE(*e->ring.sq.kflags);
+}
+
+static bool kernel_holds_more(const struct engine *e)
+{
+	return kernel_flags(e) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+bool weft__engine_has_news(const struct engine *e)
+{
+	return e->is_open &&
+	       (*e->ring.cq.khead != IO_URING_READ_ONCE(*e->ring.cq.ktail) ||
+		kernel_holds_more(e));
+}
+
+void weft__engine_poll(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+
+	if (!e->is_open)
+		return;
+	for (int i = 0; i < POLL_ROUNDS; i++) {
+		if (kernel_flags(e) & IORING_SQ_CQ_OVERFLOW)
+			count(e->n_overflows);
+		if (e->n_queued || kernel_holds_more(e))
+			enter(s, 0, WEFT_FOREVER);
+		take_completions(s);
+		if (!e->n_queued && !kernel_holds_more(e))
+			break;
+	}
+}
+
+void weft__engine_sleep(struct scheduler *s, int64_t deadline)
+{
+	enter(s, 1, deadline);
+	take_completions(s);
+}
+
+/* The next entry to fill, cleared. There is one: a full queue is handed in. */
+static struct io_uring_sqe *next_entry(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+	struct io_uring_sq *sq = &e->ring.sq;
+
+	/* acquire: the kernel has read the entries that it has moved past */
+	while (e->sq_tail - io_uring_smp_load_acquire(sq->khead) >=
+	       sq->ring_entries) {
+		enter(s, 0, WEFT_FOREVER);
+		take_completions(s);
+	}
+	e->n_queued++;
+	return memset(&sq->sqes[e->sq_tail++ & sq->ring_mask], 0,
+		      sizeof(struct io_uring_sqe));
+}
+
+/* --- operations --- */
+
+static int grow_operations(struct engine *e)
+{
+	uint32_t n = e->n_operations ? e->n_operations * 2 : FIRST_OPERATIONS;
+	struct operation *o = realloc(e->operations, n * sizeof *o);
+
+	if (!o)
+		return -ENOMEM;
+	for (uint32_t i = e->n_operations; i < n; i++)
+		o[i] = (struct operation){ .next_free = i + 1 };
+	o[n - 1].next_free = e->free_operation;
+	e->free_operation = e->n_operations;
+	e->operations = o;
+	e->n_operations = n;
+	return 0;
+}
+
+/* Asks the operation back. Its completion, of whichever kind, is the wake. */
+static bool cancel_operation(struct scheduler *s, struct waiter *w)
+{
+	const struct ring_wait *wait = (const struct ring_wait *)w;
+	struct io_uring_sqe *sqe = next_entry(s);
+
+	sqe->opcode = IORING_OP_ASYNC_CANCEL;
+	sqe->fd = -1;
+	sqe->addr = wait->user_data;
+	sqe->user_data = DATA_IGNORED;
+	count(s->engine.n_cancels);
+	return false;
+}
+
+static const struct wait_kind in_flight = { .cancel = cancel_operation };
+
+int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
+		       int *res, uint32_t *flags)
+{
+	struct engine *e = &s->engine;
+	struct ring_wait wait;
+	struct io_uring_sqe *entry;
+	struct operation *o;
+	uint32_t index;
+	int rc = weft__engine_open(s);
+
+	if (unlikely(rc))
+		return rc;
+	if (unlikely(e->free_operation == NO_OPERATION) &&
+	    (rc = grow_operations(e)))
+		return rc;
+
+	index = e->free_operation;
+	o = &e->operations[index];
+	e->free_operation = o->next_free;
+	o->wait = &wait;
+	o->fd = sqe->fd;
+	++*fd_count(e, o->fd);
+	e->n_in_flight++;
+	count(e->n_done_operations);
+
+	wait.waiter.task = peek(s->current);
+	wait.waiter.owner = s;
+	wait.waiter.kind = &in_flight;
+	wait.user_data =
+		(uint64_t)o->generation << 32 | (index + FIRST_OPERATION);
+	entry = next_entry(s);
+	*entry = *sqe;
+	entry->user_data = wait.user_data;
+
+	weft__block(s, &wait.waiter, true);
+	*res = wait.res;
+	*flags = wait.flags;
+	return 0;
+}
+
+bool weft__engine_is_busy(const struct engine *e, int fd)
+{
+	return e->is_open && *fd_count(e, fd);
+}
+
+/* --- the doorbell --- */
+
+/* Polls the eventfd in the ring. False when there is none to be had. */
+static bool arm_eventfd(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+	struct io_uring_sqe *sqe;
+
+	if (e->eventfd_is_armed)
+		return true;
+	if (peek(e->eventfd) < 0) {
+		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+		if (fd < 0)
+			return false;
+		poke(e->eventfd, fd);
+	}
+	sqe = next_entry(s);
+	io_uring_prep_poll_multishot(sqe, peek(e->eventfd),
+				     (unsigned)(POLLIN | EPOLLET));
+	sqe->user_data = DATA_EVENTFD;
+	e->eventfd_is_armed = true;
+	return true;
+}
+
+enum doorbell weft__engine_prepare_sleep(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+	enum wake_policy policy = weft__wake_policy();
+	bool by_message;
+
+	if (e->error || weft__engine_open(s))
+		return DOORBELL_NONE;
+	by_message = can_send_message(peek(e->ring_fd));
+	if (by_message && policy != WAKE_EVENTFD && policy != WAKE_MSG_RING_SQE)
+		return DOORBELL_MESSAGE;
+	if (!arm_eventfd(s))
+		return DOORBELL_NONE;
+	/* The eventfd is there too, for a waker that has no ring. */
+	return policy == WAKE_MSG_RING || policy == WAKE_MSG_RING_SQE
+		       ? DOORBELL_SQE
+		       : DOORBELL_EVENTFD;
+}
+
+void weft__engine_ring_message(struct engine *target)
+{
+	/* No memory for the message, or a signal: there is no other way to wake
+	 * this sleeper, so try until it works. */
+	while (send_message(peek(target->ring_fd), DATA_DOORBELL) < 0 &&
+	       (errno == EINTR || errno == EAGAIN || errno == ENOMEM ||
+		errno == EBUSY))
+		sched_yield();
+}
+
+void weft__engine_ring_eventfd(struct engine *target)
+{
+	static const uint64_t one = 1;
+
+	while (write(peek(target->eventfd), &one, sizeof one) < 0 &&
+	       errno == EINTR)
+		;
+}
+
+void weft__engine_ring_sqe(struct scheduler *s, struct engine *target)
+{
+	struct io_uring_sqe *sqe;
+
+	if (s->engine.error || weft__engine_open(s)) {
+		weft__engine_ring_eventfd(target);
+		return;
+	}
+	sqe = next_entry(s);
+	sqe->opcode = IORING_OP_MSG_RING;
+	sqe->fd = peek(target->ring_fd);
+	sqe->off = DATA_DOORBELL;
+	sqe->user_data = DATA_IGNORED;
+	/* at once, and the message does not wait for what was queued before */
+	while (s->engine.n_queued) {
+		enter(s, 0, WEFT_FOREVER);
+		take_completions(s);
+	}
+}

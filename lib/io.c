@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The operation is the SQE: each call prepares one with liburing's helpers and
+ * awaits its completion.
+ */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <weft/io.h>
+#include <weft/uring.h>
+
+#include "scheduler.h"
+
+/* More than the kernel moves at once, and what the SQE's 32 bits can say. */
+static const size_t MAX_COUNT = INT_MAX & ~(size_t)4095;
+
+static unsigned clamp(size_t count)
+{
+	return (unsigned)(count < MAX_COUNT ? count : MAX_COUNT);
+}
+
+static int await(const struct io_uring_sqe *sqe, int *res, uint32_t *flags)
+{
+	struct scheduler *s = weft__scheduler();
+	int rc;
+
+	if (unlikely(!s))
+		return -errno;
+	rc = weft__enter(s);
+	return rc ? rc : weft__engine_await(s, sqe, res, flags);
+}
+
+int weft__await(const struct io_uring_sqe *sqe)
+{
+	uint32_t flags;
+	int res;
+	int rc = await(sqe, &res, &flags);
+
+	return rc ? rc : res;
+}
+
+WEFT_API int weft_await_cqe(const struct io_uring_sqe *sqe,
+			    struct io_uring_cqe *cqe)
+{
+	static const unsigned unusable =
+		IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
+	uint32_t flags;
+	int res;
+	int rc;
+
+	if (!sqe || !cqe || sqe->flags & unusable)
+		return -EINVAL;
+	rc = await(sqe, &res, &flags);
+	if (rc)
+		return rc;
+	cqe->user_data = 0;
+	cqe->res = res;
+	cqe->flags = flags;
+	return 0;
+}
+
+WEFT_API int weft_await(const struct io_uring_sqe *sqe)
+{
+	struct io_uring_cqe cqe;
+	int rc = weft_await_cqe(sqe, &cqe);
+
+	return rc ? rc : cqe.res;
+}
+
+WEFT_API int weft_openat(int dirfd, const char *path, int flags, ...)
+{
+	struct io_uring_sqe sqe = { 0 };
+	mode_t mode = 0;
+
+	if (flags & (O_CREAT | __O_TMPFILE)) {
+		va_list arguments;
+
+		va_start(arguments, flags);
+		mode = va_arg(arguments, mode_t);
+		va_end(arguments);
+	}
+	io_uring_prep_openat(&sqe, dirfd, path, flags | O_CLOEXEC, mode);
+	return weft__await(&sqe);
+}
+
+/* Cancels what this thread has in flight on @fd. */
+static void cancel_all_on(int fd)
+{
+	struct io_uring_sqe sqe = { 0 };
+
+	sqe.opcode = IORING_OP_ASYNC_CANCEL;
+	sqe.fd = fd;
+	sqe.cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
+	/* Whatever it says, the descriptor is closed next. */
+	(void)weft__await(&sqe);
+}
+
+WEFT_API int weft_close(int fd)
+{
+	struct io_uring_sqe sqe = { 0 };
+	struct scheduler *s = weft__scheduler();
+
+	if (!s)
+		return -errno;
+	if (weft__engine_is_busy(&s->engine, fd))
+		cancel_all_on(fd);
+	io_uring_prep_close(&sqe, fd);
+	return weft__await(&sqe);
+}
+
+WEFT_API ssize_t weft_read(int fd, void *buf, size_t count)
+{
+	struct io_uring_sqe sqe = { 0 };
+
+	io_uring_prep_read(&sqe, fd, buf, clamp(count), (uint64_t)-1);
+	return weft__await(&sqe);
+}
+
+WEFT_API ssize_t weft_write(int fd, const void *buf, size_t count)
+{
+	struct io_uring_sqe sqe = { 0 };
+
+	io_uring_prep_write(&sqe, fd, buf, clamp(count), (uint64_t)-1);
+	return weft__await(&sqe);
+}
+
+WEFT_API int weft_fsync(int fd)
+{
+	struct io_uring_sqe sqe = { 0 };
+
+	io_uring_prep_fsync(&sqe, fd, 0);
+	return weft__await(&sqe);
+}

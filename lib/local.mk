@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+lib_LTLIBRARIES += lib/libweft.la
+pkgconfigdir = $(libdir)/pkgconfig
+pkgconfig_DATA = lib/weft.pc
+
+lib_libweft_la_SOURCES = \
+	lib/arch/aarch64/frame.h \
+	lib/arch/x86_64/frame.h \
+	lib/channel.c lib/channel.h \
+	lib/context.c lib/context.h \
+	lib/debug.c lib/debug.h \
+	lib/engine/engine.h \
+	lib/engine/uring.c \
+	lib/environment.c lib/environment.h \
+	lib/inbox.c lib/inbox.h \
+	lib/io.c lib/io.h \
+	lib/lock.h \
+	lib/net.c \
+	lib/park.c lib/park.h \
+	lib/scheduler.c lib/scheduler.h \
+	lib/stack.c lib/stack.h \
+	lib/tasklet.c lib/tasklet.h \
+	lib/thread.c lib/thread.h \
+	lib/time.c \
+	lib/timer.c lib/timer.h \
+	lib/waiter.h
+
+# Each architecture's file is built on that architecture only.
+EXTRA_DIST += lib/arch/aarch64/context.S lib/arch/x86_64/context.S
+if ARCH_X86_64
+nodist_lib_libweft_la_SOURCES = lib/arch/x86_64/context.S
+endif
+if ARCH_AARCH64
+nodist_lib_libweft_la_SOURCES = lib/arch/aarch64/context.S
+endif
+
+lib_libweft_la_CPPFLAGS = $(PRIVATE_CPPFLAGS)
+lib_libweft_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+lib_libweft_la_LIBADD = $(LIBURING_LIBS)
+lib_libweft_la_LDFLAGS = \
+	-version-info $(WEFT_VERSION_INFO) \
+	-Wl,--version-script=$(top_srcdir)/lib/libweft.map
+EXTRA_lib_libweft_la_DEPENDENCIES = lib/libweft.map
+EXTRA_DIST += lib/libweft.map

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Going to sleep and being woken.
+ *
+ * Everything another thread wants of a scheduler, it pushes onto the inbox: one
+ * atomic word that holds the newest node, EMPTY, or a sentinel saying that the
+ * owner sleeps and which doorbell to ring (inbox.h).
+ *
+ *	owner, weft__park()                 any other thread, weft__hand_in()
+ *	P1  word: EMPTY -> PARKED (CAS)     H1  read word
+ *	    failed: something came, up          parked: announce, ringers + 1
+ *	P2  sleep: in the futex while the   H2  word: what was read -> node (CAS)
+ *	    word is PARKED, or in the ring      failed: again from H1
+ *	P3  word -> EMPTY (exchange),       H3  replaced PARKED: ring the doorbell
+ *	    take what it held                   ringers - 1, if announced
+ *
+ * [park.1] P1, H2 and P3 are read-modify-writes of one word, so they have one
+ * order, and no fence is needed. If H2 comes before P1, the word was not EMPTY
+ * at P1, and the owner stays up. If it comes after P1 and before P3, then H2
+ * replaced PARKED itself or came after one that did, and the first one rings. If
+ * it comes after P3, the owner is up and looks at the inbox before it parks
+ * again: P1 can succeed on an EMPTY word only.
+ *
+ * A doorbell that is rung between P1 and P2 is not lost. The futex compares the
+ * word, which is PARKED no more, and does not sleep. A message or the eventfd
+ * is a completion in the ring, and it waits for one to be there. A doorbell that
+ * is rung after the owner woke for another reason is a completion that means
+ * nothing, or a futex wake that finds nobody.
+ *
+ * Nothing else has to be looked at between P1 and P2. Completions are in the
+ * ring, which is what is slept in whenever an operation is in flight; the
+ * earliest timer is the deadline of the sleep; timers, stop and everything else
+ * belong to the owner's thread, which is here.
+ *
+ * [inbox.1] H2 is a release and P3 an acquire: what was written before the
+ * hand-in is seen by the owner. Each H2 reads the word that the one before
+ * wrote, so the exchange is ordered after all of them.
+ *
+ * [park.2] The end of a thread: it exchanges the word for CLOSED, then waits
+ * until ringers is 0, then closes its ring. A waker announces itself in ringers
+ * (H1) before its CAS, so either its CAS fails on CLOSED, or it is counted while
+ * it rings. Its fetch_add and the owner's exchange are both seq_cst, as are the
+ * CAS and the read of ringers: a waker whose CAS replaced PARKED did so before
+ * the exchange, and its fetch_add came before that.
+ *
+ * Spinning: where another thread is awake to hand something in, and another CPU
+ * to do it on, the owner first looks at the inbox and the ring for a while. How
+ * long is learned: each spin that paid doubles the next, up to WEFT_SPIN, and
+ * each that did not halves it, down to nothing. Every few sleeps so short that a
+ * spin would have done, it is tried at full length again: a pair of threads that
+ * was driven apart comes together, and a thread with a slow peer loses little.
+ * The full length must exceed the way of a wake through the kernel, or two
+ * threads that wake each other would never be back in time for a spin to pay.
+ *
+ * Rejected: a state word beside the inbox (two words need seq_cst stores and
+ * re-checks on both sides, and a second cache line); FUTEX_WAIT as a ring
+ * operation (measured at 60 us against 42, and it must be armed again each time).
+ */
+#include "park.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include <weft/time.h>
+
+#include "environment.h"
+#include "scheduler.h"
+#include "thread.h"
+
+enum {
+	SPIN_DEFAULT_NS = 50 * 1000, /* what a park and a wake can cost */
+	SPIN_LEAST_NS = 1000,
+	SPIN_LOOKS = 16,          /* of the inbox, between looks at the clock */
+	SPIN_WAKE_NS = 60 * 1000, /* of a sleep: the way back from it */
+	SPIN_RETRY_SLEEPS = 8     /* short sleeps before another try */
+};
+
+/* --- handing in --- */
+
+static uint32_t *futex_word(struct inbox *in)
+{
+	/* the low half, on the little-endian machines that weft runs on */
+	return (uint32_t *)(void *)&in->word;
+}
+
+static void ring(struct scheduler *s, struct scheduler *target,
+		 uintptr_t parked)
+{
+	count(s->wakes_sent);
+	switch (parked) {
+	case INBOX_PARKED_FUTEX:
+		/* The owner is the only one who ever waits here. */
+		(void)syscall(SYS_futex, futex_word(&target->inbox),
+			      FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+		break;
+	case INBOX_PARKED_MESSAGE:
+		weft__engine_ring_message(&target->engine);
+		break;
+	case INBOX_PARKED_SQE:
+		weft__engine_ring_sqe(s, &target->engine);
+		break;
+	default:
+		weft__engine_ring_eventfd(&target->engine);
+	}
+}
+
+bool weft__hand_in(struct scheduler *s, struct scheduler *target,
+		   uintptr_t link)
+{
+	struct inbox *in = &target->inbox;
+	struct inbox_node *node = weft__inbox_node(link);
+	bool announced = false;
+	bool pushed = false;
+	/* relaxed: the compare-exchange decides, this is a first guess */
+	uintptr_t word = peek(in->word); /* H1 */
+
+	while (word != INBOX_CLOSED && !pushed) {
+		if (weft__inbox_is_parked(word) && !announced) {
+			atomic_fetch_add(&in->ringers, 1); /* [park.2] */
+			announced = true;
+		}
+		node->next = word < INBOX_LINKS ? INBOX_EMPTY : word;
+		pushed = atomic_compare_exchange_weak(
+			&in->word, &word, link); /* H2 [park.1] [inbox.1] */
+	}
+	if (pushed && weft__inbox_is_parked(word))
+		ring(s, target, word); /* H3 */
+	else if (pushed)
+		count(s->wakes_saved);
+	if (announced)
+		atomic_fetch_sub(&in->ringers, 1); /* [park.2] */
+	return pushed;
+}
+
+void weft__wake_foreign(struct scheduler *s, struct waiter *w)
+{
+	bool taken = weft__hand_in(s, w->owner, (uintptr_t)&w->node);
+
+	/* A thread that ends first calls all its waits off or waits for the
+	 * wake, so it cannot have closed its inbox. */
+	REQUIRE(taken, "a tasklet was to be woken whose thread has ended");
+}
+
+void weft__deliver(struct scheduler *s, uintptr_t link)
+{
+	while (link) {
+		struct inbox_node *node = weft__inbox_node(link);
+		uintptr_t next = node->next;
+
+		if (link & INBOX_TASKLET)
+			weft__task_requested(s, weft__task_of_node(node));
+		else
+			weft__wake_local(s, ((struct waiter *)node)->task);
+		link = next;
+	}
+}
+
+uintptr_t weft__inbox_close(struct scheduler *s)
+{
+	uintptr_t word =
+		atomic_exchange(&s->inbox.word, INBOX_CLOSED); /* [park.2] */
+
+	while (atomic_load(&s->inbox.ringers)) /* [park.2] */
+		sched_yield();
+	return word < INBOX_LINKS ? INBOX_EMPTY : weft__inbox_reversed(word);
+}
+
+/* --- parking --- */
+
+static void sleep_in_futex(struct scheduler *s, int64_t deadline)
+{
+	/* FUTEX_WAIT_BITSET takes a moment of CLOCK_MONOTONIC. */
+	struct timespec ts = { .tv_sec = deadline / WEFT_SECOND,
+			       .tv_nsec = deadline % WEFT_SECOND };
+	long rc = syscall(SYS_futex, futex_word(&s->inbox),
+			  FUTEX_WAIT_BITSET_PRIVATE, INBOX_PARKED_FUTEX,
+			  deadline == WEFT_FOREVER ? NULL : &ts, NULL,
+			  FUTEX_BITSET_MATCH_ANY);
+
+	REQUIRE(rc == 0 || errno == EAGAIN || errno == EINTR ||
+			errno == ETIMEDOUT,
+		"FUTEX_WAIT failed in a way it should not");
+}
+
+/* What to write into the word, by what others will have to ring. */
+static uintptr_t choose_sentinel(struct scheduler *s)
+{
+	bool may_use_futex = !s->engine.n_in_flight && !s->engine.n_queued;
+
+	if (may_use_futex && weft__wake_policy() == WAKE_FUTEX)
+		return INBOX_PARKED_FUTEX;
+	switch (weft__engine_prepare_sleep(s)) {
+	case DOORBELL_MESSAGE:
+		return INBOX_PARKED_MESSAGE;
+	case DOORBELL_SQE:
+		return INBOX_PARKED_SQE;
+	case DOORBELL_EVENTFD:
+		/* measured no better than the futex, which needs no ring */
+		return may_use_futex && weft__wake_policy() == WAKE_AUTO
+			       ? INBOX_PARKED_FUTEX
+			       : INBOX_PARKED_EVENTFD;
+	default:
+		REQUIRE(may_use_futex,
+			"no eventfd could be created to sleep with I/O in flight");
+		return INBOX_PARKED_FUTEX;
+	}
+}
+
+/* The word that ends the wait of the tasklet whose stack we are on, if there is
+ * such a thing. */
+static _Atomic(uintptr_t) *begin_watch(struct waiter *w)
+{
+	return w && w->kind->begin_spin ? w->kind->begin_spin(w) : NULL;
+}
+
+static bool has_news(struct scheduler *s)
+{
+	return peek(s->inbox.word) != INBOX_EMPTY ||
+	       weft__engine_has_news(&s->engine);
+}
+
+static bool look_until(struct scheduler *s, int64_t end,
+		       _Atomic(uintptr_t) *word, uintptr_t unchanged)
+{
+	do {
+		for (int i = 0; i < SPIN_LOOKS; i++) {
+			/* relaxed: whoever takes what came orders it */
+			if (peek(*word) != unchanged || has_news(s))
+				return true;
+			arch_pause();
+		}
+	} while (weft_now() < end);
+	return false;
+}
+
+void weft__release_word(struct scheduler *s)
+{
+	if (!s->used_word)
+		return;
+	/* release: for whoever reads the 0, see channel.c [channel.2] */
+	atomic_store_explicit(s->used_word, 0, memory_order_release);
+	s->used_word = NULL;
+}
+
+/* Looks for news up to the learned time. True when some came. */
+static bool spin(struct scheduler *s, int64_t deadline)
+{
+	struct weft_task *t = peek(s->current);
+	bool is_waiting = peek(t->state) == WEFT_BLOCKED;
+	_Atomic(uintptr_t) *word;
+	int64_t end = weft_now() + s->spin_ns;
+	bool paid;
+
+	weft__release_word(s);
+	word = begin_watch(is_waiting ? t->waiter : NULL);
+	if (s->engine.n_queued) /* nothing is held back while we spin */
+		weft__engine_poll(s);
+	if (end > deadline)
+		end = deadline;
+	if (!word)
+		return look_until(s, end, &s->inbox.word, INBOX_EMPTY);
+	paid = look_until(s, end, word, (uintptr_t)t->waiter);
+	if (t->waiter->kind->end_spin(t->waiter, word)) {
+		s->used_word = word;
+		weft__wake_local(s, t);
+		paid = true;
+	}
+	return paid;
+}
+
+static void learn_from_spin(struct scheduler *s, bool paid)
+{
+	s->spin_ns = paid ? s->spin_ns * 2 : s->spin_ns / 2;
+	if (s->spin_ns > s->spin_max_ns)
+		s->spin_ns = s->spin_max_ns;
+	if (s->spin_ns < SPIN_LEAST_NS)
+		s->spin_ns = 0;
+}
+
+static void learn_from_sleep(struct scheduler *s, int64_t slept_ns)
+{
+	if (slept_ns > s->spin_max_ns + SPIN_WAKE_NS)
+		s->n_short_sleeps = 0;
+	else if (++s->n_short_sleeps % SPIN_RETRY_SLEEPS == 0)
+		s->spin_ns = s->spin_max_ns;
+}
+
+void weft__park(struct scheduler *s)
+{
+	int64_t deadline = weft__timer_next(&s->timers);
+	uintptr_t expected = INBOX_EMPTY;
+	uintptr_t sentinel;
+	int64_t since;
+
+	if (s->spin_ns && weft__others_are_awake()) {
+		bool paid = spin(s, deadline);
+
+		learn_from_spin(s, paid);
+		if (paid)
+			return;
+	}
+
+	weft__release_word(s);
+	sentinel = choose_sentinel(s);
+	if (!atomic_compare_exchange_strong(&s->inbox.word, &expected,
+					    sentinel)) /* P1 [park.1] */
+		return;
+	count(s->parks);
+	weft__count_awake(-1);
+	since = s->spin_max_ns ? weft_now() : 0;
+	if (sentinel == INBOX_PARKED_FUTEX)
+		sleep_in_futex(s, deadline); /* P2 */
+	else
+		weft__engine_sleep(s, deadline);
+	weft__count_awake(1);
+	if (s->spin_max_ns)
+		learn_from_sleep(s, weft_now() - since);
+	weft__deliver(s, weft__inbox_take(&s->inbox, INBOX_EMPTY)); /* P3 */
+}
+
+/* --- settings --- */
+
+static const char *const policy_names[N_WAKE_POLICIES] = {
+	[WAKE_AUTO] = "auto",
+	[WAKE_FUTEX] = "futex",
+	[WAKE_MSG_RING] = "msg_ring",
+	[WAKE_EVENTFD] = "eventfd",
+	[WAKE_MSG_RING_SQE] = "msg_ring_sqe",
+};
+
+static enum wake_policy policy;
+
+enum wake_policy weft__wake_policy(void)
+{
+	return policy;
+}
+
+void weft__park_read_environment(void)
+{
+	policy = (enum wake_policy)weft__environment_choice(
+		"WEFT_WAKE", policy_names, N_WAKE_POLICIES, WAKE_AUTO);
+}
+
+void weft__park_configure(struct scheduler *s)
+{
+	cpu_set_t cpus;
+	int64_t us = weft__environment_number("WEFT_SPIN", 0, 1000000,
+					      SPIN_DEFAULT_NS / 1000,
+					      "microseconds");
+
+	/* On one CPU nothing can come while we look. A set too small for the
+	 * machine's CPUs is an error, and says that there are many. */
+	CPU_ZERO(&cpus);
+	if (sched_getaffinity(0, sizeof cpus, &cpus) == 0 &&
+	    CPU_COUNT(&cpus) < 2)
+		us = 0;
+	s->spin_max_ns = us * WEFT_MICROSECOND;
+	s->spin_ns = s->spin_max_ns;
+}

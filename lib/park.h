@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sleep and wake of an OS thread, and handing something in to one.
+ */
+#ifndef WEFT__PARK_H
+#define WEFT__PARK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "waiter.h"
+
+struct scheduler;
+
+/* WEFT_WAKE. */
+enum wake_policy {
+	WAKE_AUTO,
+	WAKE_FUTEX,
+	WAKE_MSG_RING,
+	WAKE_EVENTFD,
+	WAKE_MSG_RING_SQE,
+	N_WAKE_POLICIES
+};
+
+enum wake_policy weft__wake_policy(void);
+
+/* Reads WEFT_WAKE; once per process. */
+void weft__park_read_environment(void);
+
+/* Reads WEFT_SPIN, for a scheduler that is being attached. */
+void weft__park_configure(struct scheduler *s);
+
+/* Sleeps until another thread hands something in, an operation completes or the
+ * earliest timer is due; takes in the first two. May return without a reason. */
+void weft__park(struct scheduler *s);
+
+/* Gives back the word by which a spin was ended; see struct wait_kind. */
+void weft__release_word(struct scheduler *s);
+
+/* Hands @link in to @target and wakes it if it sleeps. The caller is the thread
+ * of @s. False when @target has ended: the caller still owns the node. */
+bool weft__hand_in(struct scheduler *s, struct scheduler *target,
+		   uintptr_t link);
+
+/* Wakes the tasklet of a waiter that the caller has claimed, of any thread. */
+void weft__wake_foreign(struct scheduler *s, struct waiter *w);
+
+/* Takes in what others handed in. */
+void weft__deliver(struct scheduler *s, uintptr_t link);
+
+/* Takes nothing in any more: what comes is refused, and those about to ring
+ * the doorbell have done so on return. Returns what had come. */
+uintptr_t weft__inbox_close(struct scheduler *s);
+
+#endif /* WEFT__PARK_H */

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rules R1 to R7 (weft/scheduler.h): the ring, giving way, run and pump.
+ *
+ * There is no tasklet of the scheduler's own. Who gives way picks the next one
+ * and switches straight to it. Who leaves the ring when it is empty runs the
+ * idle loop on its own stack, and if it is the first to become runnable again
+ * there is no switch at all. A call of weft_run() or weft_pump() is a frame on
+ * its caller's stack, in a list, the innermost first; the idle loop obeys that
+ * one.
+ *
+ * The budget counts switches down. When it is used up, or when another thread
+ * has handed something in, the next to give way looks around: at the inbox,
+ * timers, and the engine, so that two tasklets who only run each other starve
+ * nobody.
+ */
+#include "scheduler.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <weft/time.h>
+
+#include "park.h"
+
+__thread struct scheduler *weft__self
+	__attribute__((tls_model("initial-exec")));
+
+/* What a tombstone points to. It never runs; its stack is fetched ahead like
+ * any other's, and a fetch from nowhere would cost a walk of the page tables. */
+struct weft_task weft__nobody = { .context.sp = &weft__nobody };
+
+/* --- the queue --- */
+
+static uint32_t queue_span(struct scheduler *s)
+{
+	return peek(s->tail) - peek(s->head);
+}
+
+/* Copies the queue without its tombstones to a new array. */
+static void queue_move(struct scheduler *s, struct weft_task **to,
+		       uint32_t capacity)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = peek(s->head); i != peek(s->tail); i++) {
+		struct weft_task *t = s->queue[i & s->mask];
+
+		if (t == &weft__nobody)
+			continue;
+		t->position = n;
+		to[n++] = t;
+	}
+	for (uint32_t i = n; i < capacity; i++)
+		to[i] = &weft__nobody;
+	free(s->queue);
+	s->queue = to;
+	s->mask = capacity - 1;
+	poke(s->head, 0);
+	poke(s->tail, n);
+	poke(s->n_tombstones, 0);
+}
+
+int weft__queue_reserve(struct scheduler *s, size_t n)
+{
+	size_t capacity = s->queue ? (size_t)s->mask + 1 : 64;
+	struct weft_task **queue;
+
+	/* room for all of them, and as many tombstones again */
+	while (capacity < 2 * (n + 1))
+		capacity *= 2;
+	if (s->queue && capacity == (size_t)s->mask + 1)
+		return 0;
+	if (capacity > UINT32_MAX / 2 ||
+	    !(queue = malloc(capacity * sizeof *queue)))
+		return -ENOMEM;
+	queue_move(s, queue, (uint32_t)capacity);
+	return 0;
+}
+
+/* Squeezes the tombstones out, in place, from the back to the front. */
+static void queue_squeeze(struct scheduler *s)
+{
+	uint32_t to = peek(s->tail);
+
+	for (uint32_t i = to; i != peek(s->head); i--) {
+		struct weft_task *t = s->queue[(i - 1) & s->mask];
+
+		if (t == &weft__nobody)
+			continue;
+		t->position = --to;
+		s->queue[to & s->mask] = t;
+	}
+	poke(s->head, to);
+	poke(s->n_tombstones, 0);
+}
+
+void weft__queue_remove(struct scheduler *s, struct weft_task *t)
+{
+	uint32_t place = t->position;
+
+	INVARIANT(s->queue[place & s->mask] == t);
+	if (place == peek(s->head)) {
+		poke(s->head, place + 1);
+		return;
+	}
+	if (place == peek(s->tail) - 1) {
+		poke(s->tail, place);
+		return;
+	}
+	s->queue[place & s->mask] = &weft__nobody;
+	/* The other half of the array is for tasklets. */
+	poke(s->n_tombstones, peek(s->n_tombstones) + 1);
+	if (peek(s->n_tombstones) > s->mask / 2)
+		queue_squeeze(s);
+}
+
+/* Rule R3 for a queued @t: those before it go behind those after it, the
+ * shorter way round, and @t itself is taken out. */
+static void queue_turn_to(struct scheduler *s, struct weft_task *t)
+{
+	uint32_t before = t->position - peek(s->head);
+	uint32_t after = peek(s->tail) - t->position - 1;
+	struct weft_task *other;
+
+	if (before <= after) {
+		while ((other = weft__dequeue(s)) != t)
+			weft__enqueue(s, other);
+		return;
+	}
+	for (;;) {
+		uint32_t last = peek(s->tail) - 1;
+
+		other = s->queue[last & s->mask];
+		poke(s->tail, last);
+		if (other == t)
+			return;
+		if (other == &weft__nobody)
+			poke(s->n_tombstones, peek(s->n_tombstones) - 1);
+		else
+			weft__enqueue_first(s, other);
+	}
+}
+
+/* --- switching --- */
+
+uint64_t weft__switches_since_look(const struct scheduler *s)
+{
+	return (uint64_t)(SWITCHES_BETWEEN_LOOKS - s->budget);
+}
+
+static void fire_timers(struct scheduler *s)
+{
+	int64_t now;
+	struct timer *t;
+
+	if (!s->timers.n)
+		return;
+	now = weft_now();
+	for (;;) {
+		int64_t late = now - weft__timer_next(&s->timers);
+
+		t = weft__timer_pop(&s->timers, now);
+		if (!t)
+			return;
+		count(s->timers_fired);
+		if (late > peek(s->worst_lateness_ns))
+			poke(s->worst_lateness_ns, late);
+		t->fire(s, t);
+	}
+}
+
+void weft__look_around(struct scheduler *s)
+{
+	bool is_due = s->budget <= 0;
+
+	poke(s->switches, peek(s->switches) + weft__switches_since_look(s));
+	s->budget = SWITCHES_BETWEEN_LOOKS;
+	/* relaxed: taking the content is what orders it, see inbox.c */
+	if (peek(s->inbox.word) != INBOX_EMPTY)
+		weft__deliver(s, weft__inbox_take(&s->inbox, INBOX_EMPTY));
+	if (is_due || weft__engine_has_news(&s->engine))
+		weft__engine_poll(s);
+	fire_timers(s);
+}
+
+#ifdef WEFT__SANITIZED
+struct weft_task *weft__switch_tasks(struct weft_task *from,
+				     struct weft_task *to)
+{
+	weft__task_prepare(to);
+	weft__context_switch(&from->context, &to->context);
+	return from;
+}
+#endif
+
+void weft__fpu_leave(struct scheduler *s, struct weft_task *t)
+{
+	arch_fpu_save(&t->fpu);
+	arch_fpu_load(&s->fpu);
+}
+
+void weft__fpu_return(struct scheduler *s, struct weft_task *t)
+{
+	arch_fpu_save(&s->fpu);
+	arch_fpu_load(&t->fpu);
+}
+
+void weft__switch_to_careful(struct scheduler *s, struct weft_task *to)
+{
+	struct weft_task *t = peek(s->current);
+
+	if (t->attention & ATTENTION_OWN_FPU)
+		weft__fpu_leave(s, t);
+	weft__switch_to(s, to);
+	if (t->attention & ATTENTION_OWN_FPU)
+		weft__fpu_return(s, t);
+}
+
+int weft__interruption(struct weft_task *t)
+{
+	return t->attention & ATTENTION_KILLED ? -ECANCELED : 0;
+}
+
+static void give_way(struct scheduler *s, struct weft_task *t)
+{
+	weft__look_around(s);
+	weft__switch_to_careful(s, weft__rotate(s, t));
+}
+
+int weft__enter(struct scheduler *s)
+{
+	struct weft_task *t = peek(s->current);
+	int rc = weft__interruption(t);
+
+	if (rc && t->flags & TASK_WAS_REFUSED)
+		give_way(s, t);
+	if (rc)
+		t->flags |= TASK_WAS_REFUSED;
+	return rc;
+}
+
+static NOINLINE int schedule_careful(struct scheduler *s)
+{
+	struct weft_task *t = peek(s->current);
+
+	give_way(s, t);
+	return weft__interruption(t);
+}
+
+WEFT_API int weft_schedule(void)
+{
+	struct scheduler *s = weft__scheduler();
+	struct weft_task *t;
+
+	if (unlikely(!s))
+		return -errno;
+	t = peek(s->current);
+	if (weft__must_look(s) || unlikely(t->attention))
+		return schedule_careful(s);
+	t = weft__switch_to(s, weft__rotate(s, t));
+	return unlikely(t->attention) ? weft__interruption(t) : 0;
+}
+
+/* The caller has left the ring: whoever is next runs. */
+static void leave_ring(struct scheduler *s, struct weft_task *t)
+{
+	poke(t->state, WEFT_PAUSED);
+	weft__switch_to_careful(s, weft__next(s));
+}
+
+WEFT_API int weft_schedule_remove(void)
+{
+	struct scheduler *s = weft__scheduler();
+	struct weft_task *t;
+	int rc;
+
+	if (unlikely(!s))
+		return -errno;
+	t = peek(s->current);
+	rc = weft__enter(s);
+	if (unlikely(rc))
+		return rc;
+	leave_ring(s, t);
+	return weft__interruption(t);
+}
+
+WEFT_API unsigned weft_runcount(void)
+{
+	struct scheduler *s = weft__scheduler();
+
+	return s ? queue_span(s) - peek(s->n_tombstones) + 1 : 1;
+}
+
+/* --- run and pump --- */
+
+/* Takes the innermost frame off; its tasklet is runnable, but in no queue. */
+static struct weft_task *pop_frame(struct scheduler *s, int result)
+{
+	struct run_frame *f = s->runs;
+
+	s->runs = f->outer;
+	f->result = result;
+	if (f->task != s->main)
+		s->n_inside--;
+	f->task->flags &= (uint8_t)~TASK_INSIDE_RUN;
+	poke(f->task->state, WEFT_RUNNABLE);
+	weft__timer_cancel(&s->timers, &f->timer);
+	return f->task;
+}
+
+/* The frame of @task leaves, and all that are nested deeper with 0, whose
+ * tasklets go to the end. */
+static void leave_frame(struct scheduler *s, const struct weft_task *task,
+			int result)
+{
+	while (s->runs->task != task)
+		weft__enqueue(s, pop_frame(s, 0));
+	pop_frame(s, result);
+}
+
+static void run_timed_out(struct scheduler *s, struct timer *t)
+{
+	struct weft_task *task = ((struct run_frame *)t)->task;
+
+	leave_frame(s, task, -ETIMEDOUT);
+	weft__enqueue_first(s, task);
+}
+
+WEFT_API void weft_stop(int result)
+{
+	struct scheduler *s = weft__self;
+
+	if (s && s->runs)
+		weft__enqueue_first(s, pop_frame(s, result));
+}
+
+/* Nothing is runnable: who of those inside run and pump goes on (rule R7), or
+ * NULL when the thread has to wait. */
+static struct weft_task *decide(struct scheduler *s)
+{
+	struct run_frame *f = s->runs;
+
+	if (!f)
+		return peek(s->main->state) == WEFT_PAUSED ? s->main : NULL;
+	if (f->is_pump)
+		return pop_frame(s, (int)peek(s->alive));
+	return peek(s->alive) == s->n_inside ? pop_frame(s, 0) : NULL;
+}
+
+struct weft_task *weft__idle(struct scheduler *s)
+{
+	for (;;) {
+		struct weft_task *next;
+
+		weft__look_around(s);
+		if (!weft__queue_is_empty(s))
+			return weft__dequeue(s);
+		if (s->runs && s->runs->is_pump) {
+			weft__engine_poll(s);
+			if (!weft__queue_is_empty(s))
+				return weft__dequeue(s);
+		}
+		next = decide(s);
+		if (next) {
+			poke(next->state, WEFT_RUNNABLE);
+			return next;
+		}
+		weft__park(s);
+	}
+}
+
+static int run_others(bool is_pump, int64_t deadline)
+{
+	struct scheduler *s = weft__scheduler();
+	struct weft_task *t;
+	struct run_frame f = { .timer.fire = run_timed_out,
+			       .is_pump = is_pump };
+	int rc;
+
+	if (unlikely(!s))
+		return -errno;
+	t = peek(s->current);
+	rc = weft__enter(s);
+	if (unlikely(rc))
+		return rc;
+	if (deadline != WEFT_FOREVER) {
+		rc = weft__timer_arm(&s->timers, &f.timer, deadline);
+		if (rc)
+			return rc;
+	}
+	f.task = t;
+	f.outer = s->runs;
+	s->runs = &f;
+	if (t != s->main)
+		s->n_inside++;
+	t->flags |= TASK_INSIDE_RUN;
+	if (is_pump) {
+		weft__look_around(s);
+		weft__engine_poll(s);
+	}
+	leave_ring(s, t);
+	rc = weft__interruption(t);
+	return f.result ? f.result : rc;
+}
+
+WEFT_API int weft_run(void)
+{
+	return run_others(false, WEFT_FOREVER);
+}
+
+WEFT_API int weft_run_until(int64_t deadline)
+{
+	return run_others(false, deadline);
+}
+
+WEFT_API int weft_pump(void)
+{
+	return run_others(true, WEFT_FOREVER);
+}
+
+/* --- control of others --- */
+
+/* What control calls say of a tasklet of this thread that has not ended. */
+static int check_state(struct weft_task *t)
+{
+	return peek(t->state) == WEFT_BLOCKED ? -EBUSY : 0;
+}
+
+/* Makes a paused tasklet runnable; the caller puts it where it belongs. */
+static void unpause(struct scheduler *s, struct weft_task *t)
+{
+	if (t->flags & TASK_INSIDE_RUN)
+		leave_frame(s, t, 0);
+	poke(t->state, WEFT_RUNNABLE);
+}
+
+int weft__insert(struct scheduler *s, struct weft_task *t)
+{
+	int rc = check_state(t);
+
+	if (rc || peek(t->state) == WEFT_RUNNABLE)
+		return rc;
+	unpause(s, t);
+	weft__enqueue(s, t);
+	return 0;
+}
+
+int weft__run_first(struct scheduler *s, struct weft_task *t)
+{
+	int rc = check_state(t);
+
+	if (rc || t == peek(s->current))
+		return rc;
+	if (peek(t->state) == WEFT_RUNNABLE)
+		weft__queue_remove(s, t);
+	else
+		unpause(s, t);
+	weft__enqueue_first(s, t);
+	return 0;
+}
+
+/* Rule R3: @t gets the thread from where it is. */
+static void switch_to_anywhere(struct scheduler *s, struct weft_task *t)
+{
+	if (peek(t->state) == WEFT_RUNNABLE)
+		queue_turn_to(s, t);
+	else
+		unpause(s, t);
+	weft__switch_to_careful(s, t);
+}
+
+int weft__run_now(struct scheduler *s, struct weft_task *t)
+{
+	struct weft_task *me = peek(s->current);
+	int rc = check_state(t);
+
+	if (rc || t == me)
+		return rc;
+	/* In the ring the caller is before the front and behind the back. */
+	weft__enqueue_first(s, me);
+	switch_to_anywhere(s, t);
+	return 0;
+}
+
+int weft__switch_now(struct scheduler *s, struct weft_task *t)
+{
+	struct weft_task *me = peek(s->current);
+	int rc = weft__enter(s);
+
+	if (!rc)
+		rc = check_state(t);
+	if (rc || t == me)
+		return rc;
+	poke(me->state, WEFT_PAUSED);
+	switch_to_anywhere(s, t);
+	return weft__interruption(me);
+}
+
+int weft__remove(struct scheduler *s, struct weft_task *t)
+{
+	if (t == peek(s->current))
+		return -EBUSY;
+	if (peek(t->state) == WEFT_RUNNABLE) {
+		weft__queue_remove(s, t);
+		poke(t->state, WEFT_PAUSED);
+	}
+	return check_state(t);
+}

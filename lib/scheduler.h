@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scheduler of one OS thread: the ring of runnable tasklets and its cursor.
+ *
+ * The ring is an array that wraps around. The running tasklet is outside of it:
+ * what the rules call "the end", just before the running one, is its back, and
+ * the successor is its front. An array can be read ahead, which a list cannot:
+ * the descriptor and the stack of those to run soon are fetched while others
+ * run. A tasklet that is removed leaves a tombstone, `weft__nobody`.
+ *
+ * The array is at least twice as long as there are tasklets, so the back never
+ * reaches the front (see weft__queue_reserve and leave_tombstone).
+ */
+#ifndef WEFT__SCHEDULER_H
+#define WEFT__SCHEDULER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <weft/debug.h>
+#include <weft/scheduler.h>
+
+#include "debug.h"
+#include "engine/engine.h"
+#include "inbox.h"
+#include "stack.h"
+#include "tasklet.h"
+#include "timer.h"
+#include "waiter.h"
+
+/* How many switches may pass before other threads' requests are not the only
+ * thing looked at: timers and completions are too. */
+enum { SWITCHES_BETWEEN_LOOKS = 64 };
+
+/* How far ahead of the cursor descriptors and stacks are fetched. */
+enum { FETCH_TASK_AHEAD = 16, FETCH_STACK_AHEAD = 8 };
+
+/* scheduler->flags: what a blocking call must look at. Owner only. */
+enum { SCHEDULER_CAREFUL = 1 };
+
+/* A call of run or pump that is under way, on its caller's stack. */
+struct run_frame {
+	struct timer timer; /* first: of run_until */
+	struct run_frame *outer;
+	struct weft_task *task;
+	int result;
+	bool is_pump;
+};
+
+struct scheduler {
+	/* owner only; `current`, `head` and `tail` are read by any thread */
+	_Atomic(struct weft_task *) current;
+	struct weft_task **queue;
+	uint32_t mask;
+	_Atomic(uint32_t) head;
+	_Atomic(uint32_t) tail;
+	_Atomic(uint32_t) n_tombstones;
+	uint32_t flags;
+	int32_t budget; /* switches until the next look at timers and the engine */
+	struct weft_task *free_tasks;
+	uint64_t next_id;
+	_Atomic(uint64_t) n_arrived; /* tasklets ever; the order of the next */
+	_Atomic(size_t)
+		alive; /* not ended, main excluded; read by any thread */
+	uint8_t default_class;
+
+	struct weft_task *main;
+	struct run_frame *runs; /* the innermost */
+	size_t n_inside;        /* tasklets inside run or pump, main excluded */
+	void *starter_top;
+	void *starter;       /* the mapping */
+	struct arch_fpu fpu; /* the thread's, while a tasklet has its own */
+	struct timer_queue timers;
+	struct stack_cache stacks;
+	struct engine engine;
+
+	/* park.c */
+	int64_t spin_ns;     /* how long to spin before the next park */
+	int64_t spin_max_ns; /* WEFT_SPIN */
+	unsigned n_short_sleeps;
+	_Atomic(uintptr_t) *used_word; /* to be set to 0; see waiter.h */
+
+	/* written by the owner, read by any thread that holds the registry */
+	_Atomic(uint64_t) switches; /* up to the last look, see weft_stats() */
+	_Atomic(uint64_t) ended, failed, abandoned, parks, timers_fired;
+	_Atomic(uint64_t) wakes_sent, wakes_saved;
+	_Atomic(int64_t) worst_lateness_ns;
+
+	/* under the registry's mutex */
+	struct scheduler *newer, *older; /* attached; or the next spare one */
+
+	/* any thread, at any time, as is `current`: not cleared for a new thread
+	 * but by atomic stores (thread.c) */
+	_Atomic(uint64_t) thread_id; /* 0: not attached */
+	struct inbox inbox __attribute__((aligned(128)));
+} __attribute__((aligned(128)));
+
+extern __thread struct scheduler *weft__self
+	__attribute__((tls_model("initial-exec")));
+extern struct weft_task weft__nobody;
+
+/* Attaches the calling thread. NULL with errno set when it cannot be. */
+struct scheduler *weft__attach(void);
+
+/* The calling thread's scheduler; NULL with errno set. */
+static INLINE struct scheduler *weft__scheduler(void)
+{
+	struct scheduler *s = weft__self;
+
+	return likely(s) ? s : weft__attach();
+}
+
+/* Counters that the owner alone writes. */
+#define count(counter) poke(counter, peek(counter) + 1)
+
+/* --- the queue --- */
+
+/* Makes room for @n tasklets. 0 or -ENOMEM. */
+int weft__queue_reserve(struct scheduler *s, size_t n);
+
+static INLINE bool weft__queue_is_empty(struct scheduler *s)
+{
+	return peek(s->tail) - peek(s->head) == peek(s->n_tombstones);
+}
+
+/* At the end (rule R1). */
+static INLINE void weft__enqueue(struct scheduler *s, struct weft_task *t)
+{
+	uint32_t tail = peek(s->tail);
+
+	s->queue[tail & s->mask] = t;
+	t->position = tail;
+	poke(s->tail, tail + 1);
+}
+
+/* To be the next to run. */
+static INLINE void weft__enqueue_first(struct scheduler *s, struct weft_task *t)
+{
+	uint32_t head = peek(s->head) - 1;
+
+	s->queue[head & s->mask] = t;
+	t->position = head;
+	poke(s->head, head);
+}
+
+/* Few tasklets are in the cache anyway. */
+static INLINE void weft__fetch_ahead(struct weft_task **queue, uint32_t head,
+				     uint32_t tail, uint32_t mask)
+{
+	if (tail - head <= FETCH_TASK_AHEAD)
+		return;
+	__builtin_prefetch(queue[(head + FETCH_TASK_AHEAD) & mask]);
+	__builtin_prefetch(
+		queue[(head + FETCH_STACK_AHEAD) & mask]->context.sp);
+}
+
+/* The successor, of a queue that is not empty. */
+static INLINE struct weft_task *weft__dequeue(struct scheduler *s)
+{
+	struct weft_task **queue = s->queue;
+	uint32_t mask = s->mask;
+	uint32_t head = peek(s->head);
+	struct weft_task *t = queue[head & mask];
+
+	while (unlikely(t == &weft__nobody)) {
+		poke(s->n_tombstones, peek(s->n_tombstones) - 1);
+		t = queue[++head & mask];
+	}
+	poke(s->head, head + 1);
+	weft__fetch_ahead(queue, head, peek(s->tail), mask);
+	return t;
+}
+
+/* Rule R4 in one: puts @t at the end and returns the successor. */
+static INLINE struct weft_task *weft__rotate(struct scheduler *s,
+					     struct weft_task *t)
+{
+	struct weft_task **queue = s->queue;
+	uint32_t mask = s->mask;
+	uint32_t head = peek(s->head);
+	uint32_t tail = peek(s->tail);
+	struct weft_task *next;
+
+	queue[tail & mask] = t;
+	t->position = tail;
+	poke(s->tail, tail + 1);
+	next = queue[head & mask];
+	if (unlikely(next == &weft__nobody))
+		return weft__dequeue(s);
+	poke(s->head, head + 1);
+	weft__fetch_ahead(queue, head, tail, mask);
+	return next;
+}
+
+/* Takes a queued tasklet out (rule R2). */
+void weft__queue_remove(struct scheduler *s, struct weft_task *t);
+
+/* --- switching --- */
+
+/* Returns @from. */
+#ifdef WEFT__SANITIZED
+struct weft_task *weft__switch_tasks(struct weft_task *from,
+				     struct weft_task *to);
+#else
+_Static_assert(offsetof(struct weft_task, context) == 0,
+	       "the context is first");
+
+static INLINE struct weft_task *weft__switch_tasks(struct weft_task *from,
+						   struct weft_task *to)
+{
+	return (struct weft_task *)weft__context_switch(&from->context,
+							&to->context);
+}
+#endif
+
+/* Looks at what other threads handed in, at timers and at completions. Never
+ * waits, never switches; may make tasklets runnable. */
+void weft__look_around(struct scheduler *s);
+
+/* Whether there is something to look at. Counts a switch. */
+static INLINE bool weft__must_look(struct scheduler *s)
+{
+	/* relaxed: taking the content is what orders it, see inbox.c */
+	return unlikely(--s->budget <= 0) ||
+	       unlikely(peek(s->inbox.word) != INBOX_EMPTY);
+}
+
+/* Who runs when the caller has left the ring and it is empty. It parks as
+ * needed, on the caller's stack, and may return the caller itself. */
+struct weft_task *weft__idle(struct scheduler *s);
+
+/* The next tasklet for one who has left the ring. */
+static INLINE struct weft_task *weft__next(struct scheduler *s)
+{
+	if (weft__must_look(s))
+		weft__look_around(s);
+	if (unlikely(weft__queue_is_empty(s)))
+		return weft__idle(s);
+	return weft__dequeue(s);
+}
+
+/* Lets @to, which is in no queue, have the thread. Returns the caller, when it
+ * has the thread again. */
+static INLINE struct weft_task *weft__switch_to(struct scheduler *s,
+						struct weft_task *to)
+{
+	struct weft_task *from = peek(s->current);
+
+	poke(s->current, to);
+	return weft__switch_tasks(from, to);
+}
+
+/* Makes a blocked tasklet of this thread runnable, at the end. */
+static INLINE void weft__wake_local(struct scheduler *s, struct weft_task *t)
+{
+	poke(t->state, WEFT_RUNNABLE);
+	weft__enqueue(s, t);
+}
+
+/* A switch for one with floating-point control words of its own. */
+void weft__fpu_leave(struct scheduler *s, struct weft_task *t);
+void weft__fpu_return(struct scheduler *s, struct weft_task *t);
+
+/* Gives way to @to as weft__switch_to() does, at leisure: for callers for whom
+ * something is to be looked at. */
+void weft__switch_to_careful(struct scheduler *s, struct weft_task *to);
+
+/* Lets go of the thread until somebody wakes @w, which the caller has put where
+ * it will be found. */
+static INLINE void weft__block(struct scheduler *s, struct waiter *w,
+			       bool careful)
+{
+	struct weft_task *t = peek(s->current);
+
+	struct weft_task *next;
+
+	t->waiter = w;
+	poke(t->state, WEFT_BLOCKED);
+	next = weft__next(s);
+	if (next == t)
+		return;
+	if (careful)
+		weft__switch_to_careful(s, next);
+	else
+		weft__switch_to(s, next);
+}
+
+/* What a blocking call returns that was interrupted while it waited; 0 if it
+ * was not. */
+int weft__interruption(struct weft_task *t);
+
+/* To be asked by a blocking call before it does anything, if there is
+ * attention to pay: 0, or what it must return at once. From the second refusal
+ * in a row on it gives way first, so that a tasklet which ignores errors cannot
+ * freeze its thread. */
+int weft__enter(struct scheduler *s);
+
+/* Switches since the last look, which the statistics do not have yet. */
+uint64_t weft__switches_since_look(const struct scheduler *s);
+
+/* Control of tasklets of this thread that have not ended. 0 or -EBUSY. */
+int weft__insert(struct scheduler *s, struct weft_task *t);
+int weft__remove(struct scheduler *s, struct weft_task *t);
+int weft__run_first(struct scheduler *s, struct weft_task *t); /* the next */
+int weft__run_now(struct scheduler *s, struct weft_task *t);   /* rule R3 */
+int weft__switch_now(struct scheduler *s, struct weft_task *t);
+
+#endif /* WEFT__SCHEDULER_H */

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stacks in slabs.
+ *
+ * One mapping holds many stacks; neighbouring slabs merge in the kernel, so a
+ * million stacks are one mapping. At the low end of each is a guard page:
+ * MADV_GUARD_INSTALL where the kernel has it (6.13), which costs no mapping,
+ * else mprotect, which splits the slab and ends at vm.max_map_count, near 32,000
+ * stacks. Marks are set when a stack is first used, mprotect when a tasklet is
+ * promised one, so that running out of mappings is the error of a spawn.
+ *
+ * Address space is promised at spawn and a stack taken at the first run: a
+ * million tasklets that run to their end one after another touch one stack.
+ * Stacks that come back are taken again last in, first out, while warm. The
+ * list runs through the word above each stack's first frame.
+ *
+ * Stacks start at 32 different offsets within their top page. With one offset
+ * the first frames of all of them would compete for the same sets of the cache:
+ * the stride is a multiple of 4 KiB.
+ */
+#include "stack.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "debug.h"
+
+#ifdef HAVE_VALGRIND_VALGRIND_H
+#include <valgrind/valgrind.h>
+#endif
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+enum {
+	COLOURS = 32,
+	COLOUR_STEP = 64,
+	LINK_BYTES = 16, /* above the first frame: the link of the free list */
+	SLAB_MIN_STACKS = 16,
+	SLAB_MAX_STACKS = 1024
+};
+
+struct stack_slab {
+	struct stack_slab *all; /* the cache's list of slabs */
+	struct stack_slab
+		*unused; /* the class's queue of slabs not opened yet */
+	char *start;
+	char *end;    /* of its last stack */
+	size_t bytes; /* mapped; mprotect's limit can leave a rest */
+	unsigned class;
+	unsigned n_registered;
+	unsigned valgrind_ids[]; /* of the first n_registered stacks */
+};
+
+static size_t page_size(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+bool weft__stack_guards_are_marks(void)
+{
+	static _Atomic(int) known; /* 0: not yet, 1: yes, -1: no; any thread */
+	int answer = peek(known);
+
+	if (answer == 0) {
+		size_t page = page_size();
+		void *scratch = mmap(NULL, page, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (scratch == MAP_FAILED)
+			return false;
+		answer = madvise(scratch, page, MADV_GUARD_INSTALL) ? -1 : 1;
+		munmap(scratch, page);
+		poke(known, answer);
+	}
+	return answer > 0;
+}
+
+int weft__stack_class(size_t usable)
+{
+	for (unsigned class = 0; class < STACK_CLASSES; class ++) {
+		/* the guard, the offset of the first frame, the link */
+		size_t overhead =
+			page_size() + COLOURS * COLOUR_STEP + LINK_BYTES;
+
+		if (weft__stack_size(class) >= overhead + usable)
+			return (int)class;
+	}
+	return -1;
+}
+
+static char *top_of(unsigned class, char *base)
+{
+	size_t size = weft__stack_size(class);
+	size_t colour = ((uintptr_t)base / size) % COLOURS * COLOUR_STEP;
+
+	return base + size - colour - LINK_BYTES;
+}
+
+static char *base_of(unsigned class, const char *top)
+{
+	/* the lowest offset still leaves the top within the stack's last page */
+	size_t size = weft__stack_size(class);
+	char *page = (char *)((uintptr_t)top & ~(uintptr_t)4095);
+
+	return page + 4096 - size;
+}
+
+char *weft__stack_low(unsigned class, char *top)
+{
+	return base_of(class, top) + page_size();
+}
+
+static char **link_of(char *top)
+{
+	return (char **)(void *)top;
+}
+
+static void register_stack(struct stack_slab *slab, char *base)
+{
+#ifdef HAVE_VALGRIND_VALGRIND_H
+	if (RUNNING_ON_VALGRIND)
+		slab->valgrind_ids[slab->n_registered++] =
+			(unsigned)VALGRIND_STACK_REGISTER(
+				base, base + weft__stack_size(slab->class));
+#else
+	(void)slab, (void)base;
+#endif
+}
+
+static void unregister_stacks(struct stack_slab *slab)
+{
+#ifdef HAVE_VALGRIND_VALGRIND_H
+	for (unsigned i = 0; i < slab->n_registered; i++)
+		VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
+#else
+	(void)slab;
+#endif
+}
+
+/* Guards every stack of a slab by mprotect; how many could be. */
+static size_t protect_all(char *start, size_t size, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (mprotect(start + i * size, page_size(), PROT_NONE))
+			return i;
+	return n;
+}
+
+/* Maps @n stacks in one piece, or fewer by mprotect's limit. 0 if none. */
+static size_t map_slab(struct stack_cache *cache, unsigned class, size_t n)
+{
+	struct stack_class *c = &cache->classes[class];
+	size_t size = weft__stack_size(class);
+	size_t mapped = n * size;
+	struct stack_slab *slab =
+		malloc(sizeof *slab + n * sizeof slab->valgrind_ids[0]);
+	char *start;
+
+	if (!slab)
+		return 0;
+	start = mmap(NULL, mapped, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK,
+		     -1, 0);
+	if (start == MAP_FAILED)
+		goto free_slab;
+	/* A huge page under a stack would make all of it resident. Kernels built
+	 * without them refuse, which is as good. */
+	(void)madvise(start, mapped, MADV_NOHUGEPAGE);
+	if (!weft__stack_guards_are_marks())
+		n = protect_all(start, size, n);
+	if (n == 0)
+		goto unmap;
+
+	*slab = (struct stack_slab){ .all = cache->slabs,
+				     .start = start,
+				     .end = start + n * size,
+				     .bytes = mapped,
+				     .class = class };
+	cache->slabs = slab;
+	if (c->last_unused)
+		c->last_unused->unused = slab;
+	else
+		c->unused = slab;
+	c->last_unused = slab;
+	c->mapped += n;
+	poke(cache->mapped, peek(cache->mapped) + n);
+	poke(cache->mapped_bytes, peek(cache->mapped_bytes) + mapped);
+	return n;
+
+unmap:
+	munmap(start, mapped);
+free_slab:
+	free(slab);
+	return 0;
+}
+
+int weft__stack_grow(struct stack_cache *cache, unsigned class)
+{
+	struct stack_class *c = &cache->classes[class];
+
+	while (c->mapped < c->promised) {
+		size_t n = c->mapped < SLAB_MIN_STACKS ? SLAB_MIN_STACKS
+						       : c->mapped;
+
+		if (n > SLAB_MAX_STACKS)
+			n = SLAB_MAX_STACKS;
+		while (n && !map_slab(cache, class, n))
+			n /= 2;
+		if (!n) {
+			c->promised--;
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+/* The next stack that was never used, with its guard. */
+static char *open_stack(struct stack_class *c, unsigned class)
+{
+	struct stack_slab *slab = c->unused;
+	char *base = c->bump;
+
+	if (base == c->bump_end) {
+		INVARIANT(slab);
+		base = slab->start;
+		c->bump_end = slab->end;
+		c->opened = slab;
+		c->unused = slab->unused;
+		if (!c->unused)
+			c->last_unused = NULL;
+	}
+	c->bump = base;
+	if (weft__stack_guards_are_marks() &&
+	    madvise(base, page_size(), MADV_GUARD_INSTALL) &&
+	    mprotect(base, page_size(), PROT_NONE)) /* locked memory */
+		return NULL;
+	register_stack(c->opened, base);
+	c->bump = base + weft__stack_size(class);
+	return top_of(class, base);
+}
+
+char *weft__stack_take(struct stack_cache *cache, unsigned class)
+{
+	struct stack_class *c = &cache->classes[class];
+	char *top = c->free;
+
+	if (likely(top)) {
+		c->free = *link_of(top);
+		return top;
+	}
+	return open_stack(c, class);
+}
+
+void weft__stack_give(struct stack_cache *cache, unsigned class, char *top)
+{
+	struct stack_class *c = &cache->classes[class];
+
+	*link_of(top) = c->free;
+	c->free = top;
+}
+
+void weft__stack_free_all(struct stack_cache *cache)
+{
+	while (cache->slabs) {
+		struct stack_slab *slab = cache->slabs;
+
+		cache->slabs = slab->all;
+		unregister_stacks(slab);
+		munmap(slab->start, slab->bytes);
+		free(slab);
+	}
+	memset(cache, 0, sizeof *cache);
+}

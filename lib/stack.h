@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guarded stacks, handed out warm.
+ *
+ * A stack is named by its top: the address just above the first frame. Sizes
+ * are powers of two, the guard page included. All functions are the owner's.
+ */
+#ifndef WEFT__STACK_H
+#define WEFT__STACK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	STACK_MIN_SHIFT = 14, /* 16 KiB */
+	STACK_MAX_SHIFT = 30, /* 1 GiB */
+	STACK_CLASSES = STACK_MAX_SHIFT - STACK_MIN_SHIFT + 1,
+	STACK_DEFAULT_SHIFT = 17 /* 128 KiB */
+};
+
+struct stack_slab;
+
+/* The stacks of one size. */
+struct stack_class {
+	char *free; /* given back, touched: the top of the last; a list */
+	char *bump; /* in the slab that is open: the next stack never used */
+	char *bump_end;
+	struct stack_slab *opened;
+	struct stack_slab *unused; /* slabs to open when that one is used up */
+	struct stack_slab *last_unused;
+	size_t promised; /* to tasklets that are alive */
+	size_t mapped;
+};
+
+struct stack_cache {
+	struct stack_class classes[STACK_CLASSES];
+	struct stack_slab *slabs;
+	_Atomic(size_t) mapped; /* stacks of all classes; read by any thread */
+	_Atomic(size_t) mapped_bytes;
+};
+
+/* The class for @usable bytes, or -1 when there is none so large. */
+int weft__stack_class(size_t usable);
+
+static inline size_t weft__stack_size(unsigned class)
+{
+	return (size_t)1 << (class + STACK_MIN_SHIFT);
+}
+
+/* Sees to it that stacks of the class are mapped for all that were promised
+ * one. Slow path of weft__stack_promise(). */
+int weft__stack_grow(struct stack_cache *cache, unsigned class);
+
+/* Makes sure that a later take will find a mapping. 0 or -ENOMEM. */
+static inline int weft__stack_promise(struct stack_cache *cache, unsigned class)
+{
+	struct stack_class *c = &cache->classes[class];
+
+	if (__builtin_expect(++c->promised <= c->mapped, 1))
+		return 0;
+	return weft__stack_grow(cache, class);
+}
+
+static inline void weft__stack_forgo(struct stack_cache *cache, unsigned class)
+{
+	cache->classes[class].promised--;
+}
+
+/* The top of a stack that was promised; NULL when the kernel has no memory for
+ * its guard. */
+char *weft__stack_take(struct stack_cache *cache, unsigned class);
+void weft__stack_give(struct stack_cache *cache, unsigned class, char *top);
+
+/* The lowest usable address of a stack. */
+char *weft__stack_low(unsigned class, char *top);
+
+void weft__stack_free_all(struct stack_cache *cache);
+
+/* Whether guards are marks in the page tables (MADV_GUARD_INSTALL) and cost no
+ * mapping. */
+bool weft__stack_guards_are_marks(void);
+
+#endif /* WEFT__STACK_H */

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * OS threads: attaching, the registry, the end.
+ *
+ * A thread is attached by its first call; its own stack becomes the main
+ * tasklet. Schedulers are type-stable like descriptors: the one of a thread that
+ * has ended waits for the next thread, so that a late look at it reads a
+ * scheduler, if another one. The registry's mutex keeps a thread from being
+ * detached while somebody found it by its id.
+ *
+ * At its end, by a destructor of pthread's, a thread
+ *
+ *	kills its tasklets in the order in which they came and lets them run, in
+ *	rounds of up to 10 ms; operations of the ring are waited for in any case,
+ *	since the kernel has their buffers;
+ *	counts those left after the last round as abandoned;
+ *	closes its inbox [park.2], leaves the registry, gives back ring, stacks,
+ *	queue and descriptors.
+ */
+#include "thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <weft/time.h>
+
+#include "environment.h"
+#include "park.h"
+#include "scheduler.h"
+
+enum {
+	DETACH_ROUNDS = 10,
+	DETACH_ROUND_NS = 10 * 1000 * 1000,
+	STARTER_BYTES = 32 * 1024,
+	STACK_MIN_BYTES = 4096
+};
+
+static struct {
+	pthread_mutex_t mutex;
+	pthread_once_t once;
+	pthread_key_t key;
+	bool has_key;
+	uint64_t last_id;
+	struct scheduler *oldest, *newest; /* attached */
+	struct scheduler *spare;
+	size_t n;
+	uint8_t default_class;
+} registry = { .mutex = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT };
+
+static _Atomic(int) n_awake;
+
+void weft__count_awake(int by)
+{
+	/* relaxed, no pair: a hint */
+	atomic_fetch_add_explicit(&n_awake, by, memory_order_relaxed);
+}
+
+bool weft__others_are_awake(void)
+{
+	return peek(n_awake) > 1;
+}
+
+/* --- the end --- */
+
+/* One round of the end: false when all have ended. */
+static bool detach_round(struct scheduler *s)
+{
+	if (weft__task_kill_all(s))
+		weft__warn("no memory to end the tasklets of a thread");
+	(void)weft_run_until(weft_now() + DETACH_ROUND_NS);
+	return peek(s->alive) > 0;
+}
+
+/* Runs the tasklets to their end. */
+static void end_tasklets(struct scheduler *s)
+{
+	for (int round = 0; round < DETACH_ROUNDS && detach_round(s); round++)
+		;
+	while (s->engine.n_in_flight)
+		(void)weft_run_until(weft_now() + DETACH_ROUND_NS);
+}
+
+static void unregister(struct scheduler *s)
+{
+	pthread_mutex_lock(&registry.mutex);
+	if (s->older)
+		s->older->newer = s->newer;
+	else
+		registry.oldest = s->newer;
+	if (s->newer)
+		s->newer->older = s->older;
+	else
+		registry.newest = s->older;
+	registry.n--;
+	pthread_mutex_unlock(&registry.mutex);
+}
+
+static void make_spare(struct scheduler *s)
+{
+	pthread_mutex_lock(&registry.mutex);
+	s->newer = registry.spare;
+	registry.spare = s;
+	pthread_mutex_unlock(&registry.mutex);
+}
+
+static void free_parts(struct scheduler *s, bool stacks_too)
+{
+	weft__engine_close(s);
+	if (stacks_too)
+		weft__stack_free_all(&s->stacks);
+	weft__timer_free(&s->timers);
+	free(s->queue);
+	s->queue = NULL;
+	munmap(s->starter, STARTER_BYTES);
+}
+
+static void refuse(struct scheduler *s, uintptr_t link)
+{
+	while (link) {
+		struct inbox_node *node = weft__inbox_node(link);
+
+		link = node->next;
+		weft__task_request_refused(s, weft__task_of_node(node));
+	}
+}
+
+static void detach(void *scheduler)
+{
+	struct scheduler *s = scheduler;
+	/* pthread_exit() called by a tasklet leaves us on its stack. */
+	bool on_main = peek(s->current) == s->main;
+
+	if (on_main && peek(s->alive))
+		end_tasklets(s);
+	weft__task_abandon_all(s);
+	weft__release_word(s);
+	unregister(s);
+	refuse(s, weft__inbox_close(s));
+	poke(s->thread_id, 0);
+	weft__task_release_all(s);
+	free_parts(s, on_main);
+	weft__count_awake(-1);
+	weft__self = NULL;
+	make_spare(s);
+}
+
+/* --- attaching --- */
+
+static void initialise(void)
+{
+	int64_t bytes = weft__environment_number("WEFT_STACK", STACK_MIN_BYTES,
+						 INT64_C(1) << 29, 0, "bytes");
+
+	registry.has_key = pthread_key_create(&registry.key, detach) == 0;
+	registry.default_class =
+		bytes ? (uint8_t)weft__stack_class((size_t)bytes)
+		      : STACK_DEFAULT_SHIFT - STACK_MIN_SHIFT;
+	weft__park_read_environment();
+}
+
+static struct scheduler *find_spare(void)
+{
+	struct scheduler *s;
+
+	pthread_mutex_lock(&registry.mutex);
+	s = registry.spare;
+	if (s)
+		registry.spare = s->newer;
+	pthread_mutex_unlock(&registry.mutex);
+	return s ? s : aligned_alloc(_Alignof(struct scheduler), sizeof *s);
+}
+
+static bool create_parts(struct scheduler *s)
+{
+	s->starter = mmap(
+		NULL, STARTER_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	if (s->starter == MAP_FAILED)
+		return false;
+	s->starter_top = (char *)s->starter + STARTER_BYTES;
+	if (weft__queue_reserve(s, 0))
+		goto unmap_starter;
+	if (weft__task_create_main(s))
+		goto free_queue;
+	return true;
+
+free_queue:
+	free(s->queue);
+	s->queue = NULL;
+unmap_starter:
+	munmap(s->starter, STARTER_BYTES);
+	return false;
+}
+
+struct scheduler *weft__attach(void)
+{
+	struct scheduler *s;
+
+	pthread_once(&registry.once, initialise);
+	s = find_spare();
+	if (!s)
+		goto no_memory;
+	/* What others may look at without the registry's mutex is not touched
+	 * but by atomic stores. */
+	memset((char *)s + offsetof(struct scheduler, queue), 0,
+	       offsetof(struct scheduler, thread_id) -
+		       offsetof(struct scheduler, queue));
+	s->default_class = registry.default_class;
+	s->budget = SWITCHES_BETWEEN_LOOKS;
+	poke(s->engine.ring_fd, -1);
+	poke(s->engine.eventfd, -1);
+	poke(s->inbox.ringers, 0);
+	poke(s->inbox.word, INBOX_EMPTY);
+	if (!create_parts(s))
+		goto spare;
+	if (!registry.has_key || pthread_setspecific(registry.key, s))
+		goto release;
+	weft__park_configure(s);
+
+	pthread_mutex_lock(&registry.mutex);
+	poke(s->thread_id, ++registry.last_id);
+	s->older = registry.newest;
+	if (s->older)
+		s->older->newer = s;
+	else
+		registry.oldest = s;
+	registry.newest = s;
+	registry.n++;
+	pthread_mutex_unlock(&registry.mutex);
+	weft__count_awake(1);
+	weft__self = s;
+	return s;
+
+release:
+	weft__task_release_all(s);
+	free_parts(s, true);
+spare:
+	make_spare(s);
+no_memory:
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* --- the registry --- */
+
+int weft__thread_visit(uint64_t id,
+		       void (*look)(struct scheduler *s, void *arg), void *arg)
+{
+	struct scheduler *s;
+
+	pthread_mutex_lock(&registry.mutex);
+	for (s = registry.oldest; s; s = s->newer)
+		if (peek(s->thread_id) == id)
+			break;
+	if (s)
+		look(s, arg);
+	pthread_mutex_unlock(&registry.mutex);
+	return s ? 0 : -ESRCH;
+}
+
+WEFT_API uint64_t weft_thread_id(void)
+{
+	struct scheduler *s = weft__scheduler();
+
+	return s ? peek(s->thread_id) : 0;
+}
+
+WEFT_API size_t weft_threads(uint64_t *ids, size_t capacity)
+{
+	size_t n = 0;
+
+	(void)weft__scheduler();
+	pthread_mutex_lock(&registry.mutex);
+	for (struct scheduler *s = registry.oldest; s; s = s->newer) {
+		if (n < capacity)
+			ids[n] = peek(s->thread_id);
+		n++;
+	}
+	pthread_mutex_unlock(&registry.mutex);
+	return n;
+}
+
+static void describe(struct scheduler *s, void *info)
+{
+	struct weft_thread_info *out = info;
+
+	*out = (struct weft_thread_info){
+		.id = peek(s->thread_id),
+		.main = weft__handle(s->main),
+		.current = weft__handle(peek(s->current)),
+		.runcount = peek(s->tail) - peek(s->head) -
+			    peek(s->n_tombstones) + 1,
+		.alive = peek(s->alive) + 1,
+		.parked = weft__inbox_is_parked(peek(s->inbox.word)),
+	};
+}
+
+WEFT_API int weft_thread_info(uint64_t id, struct weft_thread_info *info)
+{
+	if (!info)
+		return -EINVAL;
+	if (!weft__scheduler())
+		return -errno;
+	return weft__thread_visit(id, describe, info);
+}

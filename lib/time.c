@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stddef.h>
+#include <time.h>
+#include <weft/time.h>
+
+#include "scheduler.h"
+
+/* A tasklet that sleeps, on its stack. */
+struct sleeper {
+	struct waiter waiter;
+	struct timer timer;
+};
+
+WEFT_API int64_t weft_now(void)
+{
+	struct timespec ts;
+
+	/* It cannot fail: the clock is there and the pointer is good. */
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * WEFT_SECOND + ts.tv_nsec;
+}
+
+static void wake_sleeper(struct scheduler *s, struct timer *t)
+{
+	struct sleeper *sleeper =
+		(struct sleeper *)((char *)t - offsetof(struct sleeper, timer));
+
+	weft__wake_local(s, sleeper->waiter.task);
+}
+
+static bool call_off(struct scheduler *s, struct waiter *w)
+{
+	weft__timer_cancel(&s->timers, &((struct sleeper *)w)->timer);
+	return true;
+}
+
+static const struct wait_kind sleeping = { .cancel = call_off };
+
+static int sleep_until(int64_t deadline)
+{
+	struct scheduler *s = weft__scheduler();
+	struct sleeper sleeper = { .waiter.kind = &sleeping,
+				   .timer.fire = wake_sleeper };
+	int rc;
+
+	if (!s)
+		return -errno;
+	rc = weft__enter(s);
+	if (rc)
+		return rc;
+	sleeper.waiter.task = peek(s->current);
+	sleeper.waiter.owner = s;
+	if (deadline != WEFT_FOREVER) {
+		rc = weft__timer_arm(&s->timers, &sleeper.timer, deadline);
+		if (rc)
+			return rc;
+	}
+	weft__block(s, &sleeper.waiter, true);
+	return sleeper.waiter.result;
+}
+
+WEFT_API int weft_sleep(int64_t ns)
+{
+	int64_t now;
+
+	if (ns <= 0)
+		return weft_schedule();
+	now = weft_now();
+	return sleep_until(ns < WEFT_FOREVER - now ? now + ns : WEFT_FOREVER);
+}
+
+WEFT_API int weft_sleep_until(int64_t deadline)
+{
+	return deadline <= weft_now() ? weft_schedule() : sleep_until(deadline);
+}

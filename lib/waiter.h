@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The wait node: what a blocked tasklet leaves where somebody will find it.
+ *
+ * It lies on the stack of the tasklet that waits, so it is there until that
+ * tasklet runs again, and not a moment longer. Whoever takes a waiter out of
+ * the place it waits in has claimed it, and may touch it up to the wake.
+ *
+ * Everything that can block uses one, and names what can be done with it. All
+ * of that happens on the owner's thread.
+ */
+#ifndef WEFT__WAITER_H
+#define WEFT__WAITER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "inbox.h"
+
+struct scheduler;
+struct weft_task;
+struct weft_channel;
+struct waiter;
+
+struct wait_kind {
+	/* Calls the wait off. True: the waiter has left its place and nobody
+	 * will wake it. False: somebody has claimed it, or the kernel still has
+	 * it; the wake will come. */
+	bool (*cancel)(struct scheduler *s, struct waiter *w);
+
+	/* For waits that another thread may end while this one spins, without
+	 * the way through the inbox; else NULL. The first says which word to
+	 * look at, which holds the waiter's address until then; NULL: it cannot
+	 * be done now. The second comes after the first, and says whether the
+	 * wait has been ended like that: then the owner wakes the tasklet, and
+	 * sets the word to 0 when it next has time: the store takes a cache
+	 * line that the other side has, and nobody is in a hurry for it. */
+	_Atomic(uintptr_t) *(*begin_spin)(struct waiter *w);
+	bool (*end_spin)(struct waiter *w, _Atomic(uintptr_t) *word);
+};
+
+struct waiter {
+	union {
+		/* First: links to a waiter have no bits set. Once claimed. */
+		struct inbox_node node;
+		struct waiter *next; /* before: in a channel's queue */
+	};
+	struct weft_task *task;
+	struct scheduler *owner; /* of the task; here so that a waker of another
+				    thread needs to look no further */
+	void *element;           /* of a channel's: where to copy from or to */
+	struct waiter *prev;     /* in a channel's queue */
+	_Atomic(struct weft_channel *) channel; /* while linked in its queue */
+	const struct wait_kind *kind;
+	int result; /* 0, or why the wait was called off */
+};
+
+#endif /* WEFT__WAITER_H */
