@@ -55,6 +55,7 @@
 
 #include "park.h"
 #include "scheduler.h"
+#include "thread.h"
 
 /* --- memory --- */
 
@@ -377,6 +378,14 @@ static INLINE void give_turn(struct scheduler *s, struct weft_channel *ch,
 		weft__switch_to(s, peer);
 }
 
+/* Whether the thread has nothing else to run, and may spin at all. Whether it
+ * paid lately does not matter: it is short beside what a park costs. */
+static INLINE bool may_spin(struct scheduler *s, bool locked)
+{
+	return locked && s->spin_max_ns && weft__queue_is_empty(s) &&
+	       weft__others_are_awake();
+}
+
 /* Looks for mail for about as long as a busy peer takes. The tasklet has not
  * blocked yet, and need not if some comes. */
 static bool spin_briefly(struct scheduler *s, struct waiter *w,
@@ -392,6 +401,7 @@ static bool spin_briefly(struct scheduler *s, struct waiter *w,
 	if (!w->kind->end_spin(w, word))
 		return false;
 	s->used_word = word;
+	s->spin_ns = s->spin_max_ns; /* it paid */
 	return true;
 }
 
@@ -409,16 +419,31 @@ static INLINE int wait_for_peer(struct scheduler *s, struct weft_channel *ch,
 
 	link_waiter(ch, &w);
 	poke(ch->balance, peek(ch->balance) + p.direction);
-	if (s->used_word == &ch->spinner)
-		weft__release_word(s);
 	/* Nothing else to run: with a busy peer the answer is nearly here. */
-	spins = locked && s->spin_ns && weft__queue_is_empty(s) &&
-		announce(ch, &w);
+	spins = may_spin(s, locked);
+	if (spins) {
+		weft__release_word(s);
+		spins = announce(ch, &w);
+	}
 	weft__unlock(&ch->lock, locked);
 	if (spins && spin_briefly(s, &w, &ch->spinner))
 		return 0;
 	weft__block(s, &w, p.careful);
 	return w.result;
+}
+
+/* A busy receiver is on its way back. If the sender queued up, the receiver
+ * would find it, and go on while the sender is still on its own way back: in a
+ * dialogue each would then be late for the other, every time, and pay twice. So
+ * it is the sender who waits for the receiver to have queued up. */
+static void await_receiver(struct scheduler *s, struct weft_channel *ch)
+{
+	for (int i = 0; i < BRIEF_LOOKS; i++) {
+		/* relaxed: the lock orders what is there */
+		if (peek(ch->balance) < 0 || peek(s->inbox.word) != INBOX_EMPTY)
+			break;
+		arch_pause();
+	}
 }
 
 static NOINLINE int wait_to_send(struct scheduler *s, struct weft_channel *ch,
@@ -443,6 +468,13 @@ static INLINE int pass_element(struct scheduler *s, struct weft_channel *ch,
 	int balance = peek(ch->balance);
 	struct waiter *peer;
 
+	if (balance * p.direction >= 0 && p.waits && p.direction > 0 &&
+	    unlikely(may_spin(s, locked))) {
+		weft__unlock(&ch->lock, locked);
+		await_receiver(s, ch);
+		locked = weft__lock(&ch->lock);
+		balance = peek(ch->balance);
+	}
 	if (balance * p.direction >= 0) {
 		if (!p.waits) {
 			weft__unlock(&ch->lock, locked);
