@@ -27,7 +27,9 @@
  * is rung after the owner woke for another reason is a completion that means
  * nothing, or a futex wake that finds nobody.
  *
- * Nothing else has to be looked at between P1 and P2. Completions are in the
+ * Getting ready to sleep can hand operations in, and some complete at once: so
+ * the queue is looked at last before P1. Nothing else has to be looked at
+ * between P1 and P2. Completions are in the
  * ring, which is what is slept in whenever an operation is in flight; the
  * earliest timer is the deadline of the sleep; timers, stop and everything else
  * belong to the owner's thread, which is here.
@@ -258,9 +260,11 @@ static bool spin(struct scheduler *s, int64_t deadline)
 	bool paid;
 
 	weft__release_word(s);
-	word = begin_watch(is_waiting ? t->waiter : NULL);
 	if (s->engine.n_queued) /* nothing is held back while we spin */
 		weft__engine_poll(s);
+	if (!weft__queue_is_empty(s))
+		return true;
+	word = begin_watch(is_waiting ? t->waiter : NULL);
 	if (end > deadline)
 		end = deadline;
 	if (!word)
@@ -308,6 +312,8 @@ void weft__park(struct scheduler *s)
 
 	weft__release_word(s);
 	sentinel = choose_sentinel(s);
+	if (!weft__queue_is_empty(s))
+		return;
 	if (!atomic_compare_exchange_strong(&s->inbox.word, &expected,
 					    sentinel)) /* P1 [park.1] */
 		return;
