@@ -32,8 +32,8 @@
  *	             the owner, who stops spinning
  *	w | 1 -> 0   by the owner, without the lock, some time after it has taken
  *	             the mail; the last that it does with the channel. Release;
- *	             whoever uses the channel's memory again acquires the 0
- *	             [channel.2]
+ *	             the next spinner, and whoever uses the channel's memory
+ *	             again, acquires the 0 [channel.2]
  *
  * Until it is 0 again, nobody else can be the spinner, and the memory of a
  * channel that is freed is not used again. The owner cannot call w off
@@ -259,7 +259,9 @@ enum { MAIL_SIZE = sizeof(uint64_t), MAILED = 1, BRIEF_LOOKS = 64 };
 /* Makes w the spinner, if there is none. Called with the lock held. */
 static INLINE bool announce(struct weft_channel *ch, struct waiter *w)
 {
-	if (ch->element_size > MAIL_SIZE || peek(ch->spinner))
+	/* acquire: the last spinner has read its mail [channel.2] */
+	if (ch->element_size > MAIL_SIZE ||
+	    atomic_load_explicit(&ch->spinner, memory_order_acquire))
 		return false;
 	if (peek(ch->balance) > 0)
 		copy_element(&ch->mail, w->element, ch->element_size);

@@ -15,6 +15,7 @@
 #ifdef WEFT__ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 #ifdef WEFT__TSAN
 #include <sanitizer/tsan_interface.h>
@@ -24,7 +25,9 @@
  * that has left for good: it can be destroyed only from the next one. */
 static __thread struct context *came_from;
 static __thread struct context left_behind;
+#ifdef WEFT__TSAN
 static __thread void *dead_fiber;
+#endif
 
 __attribute__((no_sanitize("address", "thread"))) static void announce(
 	struct context *from, struct context *to, bool for_good)
@@ -100,5 +103,17 @@ weft__context_end(struct context *from, struct context *to)
 	announce(&left_behind, to, true);
 	weft__context_leave(to);
 }
+
+#ifdef WEFT__ASAN
+void weft__leaks_search(const void *start, size_t bytes)
+{
+	__lsan_register_root_region(start, bytes);
+}
+
+void weft__leaks_forget(const void *start, size_t bytes)
+{
+	__lsan_unregister_root_region(start, bytes);
+}
+#endif
 
 #endif /* WEFT__SANITIZED */

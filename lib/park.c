@@ -347,25 +347,26 @@ enum wake_policy weft__wake_policy(void)
 	return policy;
 }
 
+static int64_t spin_max_ns;
+
 void weft__park_read_environment(void)
 {
 	policy = (enum wake_policy)weft__environment_choice(
 		"WEFT_WAKE", policy_names, N_WAKE_POLICIES, WAKE_AUTO);
+	spin_max_ns = WEFT_MICROSECOND *
+		      weft__environment_number("WEFT_SPIN", 0, 1000000,
+					       SPIN_DEFAULT_NS / 1000,
+					       "microseconds");
 }
 
 void weft__park_configure(struct scheduler *s)
 {
 	cpu_set_t cpus;
-	int64_t us = weft__environment_number("WEFT_SPIN", 0, 1000000,
-					      SPIN_DEFAULT_NS / 1000,
-					      "microseconds");
 
 	/* On one CPU nothing can come while we look. A set too small for the
 	 * machine's CPUs is an error, and says that there are many. */
 	CPU_ZERO(&cpus);
-	if (sched_getaffinity(0, sizeof cpus, &cpus) == 0 &&
-	    CPU_COUNT(&cpus) < 2)
-		us = 0;
-	s->spin_max_ns = us * WEFT_MICROSECOND;
+	if (sched_getaffinity(0, sizeof cpus, &cpus) || CPU_COUNT(&cpus) > 1)
+		s->spin_max_ns = spin_max_ns;
 	s->spin_ns = s->spin_max_ns;
 }

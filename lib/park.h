@@ -24,10 +24,10 @@ enum wake_policy {
 
 enum wake_policy weft__wake_policy(void);
 
-/* Reads WEFT_WAKE; once per process. */
+/* Reads WEFT_WAKE and WEFT_SPIN; once per process. */
 void weft__park_read_environment(void);
 
-/* Reads WEFT_SPIN, for a scheduler that is being attached. */
+/* Says whether a scheduler that is being attached may spin. */
 void weft__park_configure(struct scheduler *s);
 
 /* Sleeps until another thread hands something in, an operation completes or the

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "context.h"
 #include "debug.h"
 
 #ifdef HAVE_VALGRIND_VALGRIND_H
@@ -54,8 +55,8 @@ struct stack_slab {
 	char *end;    /* of its last stack */
 	size_t bytes; /* mapped; mprotect's limit can leave a rest */
 	unsigned class;
-	unsigned n_registered;
-	unsigned valgrind_ids[]; /* of the first n_registered stacks */
+	unsigned n_opened;       /* handed out at least once */
+	unsigned valgrind_ids[]; /* of those, under Valgrind */
 };
 
 static size_t page_size(void)
@@ -84,6 +85,8 @@ bool weft__stack_guards_are_marks(void)
 
 int weft__stack_class(size_t usable)
 {
+	if (usable > STACK_MOST_USABLE)
+		return -1;
 	for (unsigned class = 0; class < STACK_CLASSES; class ++) {
 		/* the guard, the offset of the first frame, the link */
 		size_t overhead =
@@ -122,26 +125,34 @@ static char **link_of(char *top)
 	return (char **)(void *)top;
 }
 
+/* Tells the tools that watch memory that there is one more stack, the next of
+ * its slab. */
 static void register_stack(struct stack_slab *slab, char *base)
 {
+	char *end = base + weft__stack_size(slab->class);
+
+	weft__leaks_search(base + page_size(),
+			   (size_t)(end - base) - page_size());
 #ifdef HAVE_VALGRIND_VALGRIND_H
 	if (RUNNING_ON_VALGRIND)
-		slab->valgrind_ids[slab->n_registered++] =
-			(unsigned)VALGRIND_STACK_REGISTER(
-				base, base + weft__stack_size(slab->class));
-#else
-	(void)slab, (void)base;
+		slab->valgrind_ids[slab->n_opened] =
+			(unsigned)VALGRIND_STACK_REGISTER(base, end);
 #endif
+	slab->n_opened++;
 }
 
 static void unregister_stacks(struct stack_slab *slab)
 {
+	size_t size = weft__stack_size(slab->class);
+
+	for (unsigned i = 0; i < slab->n_opened; i++) {
+		weft__leaks_forget(slab->start + i * size + page_size(),
+				   size - page_size());
 #ifdef HAVE_VALGRIND_VALGRIND_H
-	for (unsigned i = 0; i < slab->n_registered; i++)
-		VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
-#else
-	(void)slab;
+		if (RUNNING_ON_VALGRIND)
+			VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
 #endif
+	}
 }
 
 /* Guards every stack of a slab by mprotect; how many could be. */

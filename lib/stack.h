@@ -15,9 +15,10 @@
 
 enum {
 	STACK_MIN_SHIFT = 14, /* 16 KiB */
-	STACK_MAX_SHIFT = 30, /* 1 GiB */
+	STACK_MAX_SHIFT = 31, /* 2 GiB: 1 GiB to use, and the guard */
 	STACK_CLASSES = STACK_MAX_SHIFT - STACK_MIN_SHIFT + 1,
-	STACK_DEFAULT_SHIFT = 17 /* 128 KiB */
+	STACK_DEFAULT_SHIFT = 17, /* 128 KiB */
+	STACK_MOST_USABLE = 1 << 30
 };
 
 struct stack_slab;
@@ -41,7 +42,7 @@ struct stack_cache {
 	_Atomic(size_t) mapped_bytes;
 };
 
-/* The class for @usable bytes, or -1 when there is none so large. */
+/* The class for @usable bytes, or -1 above STACK_MOST_USABLE. */
 int weft__stack_class(size_t usable);
 
 static inline size_t weft__stack_size(unsigned class)

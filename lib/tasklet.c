@@ -100,6 +100,7 @@ static bool map_slabs(void)
 		munmap(start, skip);
 	if (skip != SLAB_BYTES)
 		munmap(start + skip + bytes, SLAB_BYTES - skip);
+	weft__leaks_search(start + skip, bytes);
 	pool.unused = (struct task_slab *)(start + skip);
 	pool.n_unused = SLABS_AT_ONCE;
 	return true;
@@ -185,14 +186,17 @@ static INLINE void retire(struct scheduler *s, struct weft_task *t, int result)
 	weft__stack_forgo(&s->stacks, t->stack_class);
 }
 
-/* Lets the descriptor go, or leaves that to the owner's taking it out of the
- * inbox. */
+/* Lets the descriptor go, or leaves that to whoever takes it out of an inbox: the
+ * owner, or a requester whom the inbox refused. Each of the two clears or sets
+ * its bit in one step, and the second one sees the other's. [task.1] */
 static INLINE void let_go(struct scheduler *s, struct weft_task *t)
 {
-	/* Once the id is gone nobody sets bits, so this is not a race. */
-	if (unlikely(peek(t->word) & REQUEST_QUEUED))
-		poke(t->word, REQUEST_QUEUED | REQUEST_GONE);
-	else
+	uint64_t word = peek(t->word);
+
+	/* Once the id is gone nobody sets bits: what is clear stays clear. */
+	if (unlikely(word & REQUEST_QUEUED))
+		word = atomic_fetch_or(&t->word, REQUEST_GONE);
+	if (!(word & REQUEST_QUEUED))
 		release_descriptor(s, t);
 }
 
@@ -625,14 +629,15 @@ static void requested(struct scheduler *s, struct weft_task *t, bool is_refused)
 			release_descriptor(s, t);
 		return;
 	}
-	if (is_refused)
-		return;
-	if (word & REQUEST_NEW && admit_and_insert(s, t)) {
-		poke(s->alive, peek(s->alive) + 1); /* retire() takes it off */
+	if (word & REQUEST_NEW && (is_refused || admit_and_insert(s, t))) {
+		/* It was never counted in; end_unstarted() counts it out. */
+		poke(s->alive, peek(s->alive) + 1);
 		s->stacks.classes[t->stack_class].promised++;
-		end_unstarted(s, t, -ENOMEM);
+		end_unstarted(s, t, is_refused ? -ECANCELED : -ENOMEM);
 		return;
 	}
+	if (is_refused)
+		return;
 	/* Of a tasklet that has blocked meanwhile they ask nothing. */
 	if (word & REQUEST_RUN)
 		(void)weft__run_first(s, t);
@@ -662,8 +667,9 @@ static int control(weft_tasklet t, const struct control *c)
 
 	if (!s)
 		return -errno;
-	/* What others handed in comes first: it may be @t itself. */
-	if (peek(s->inbox.word) != INBOX_EMPTY)
+	/* What others handed in comes first: it may be @t itself. And two who
+	 * only go to each other must not starve the rest. */
+	if (weft__must_look(s))
 		weft__look_around(s);
 	if (!is_alive(t))
 		return -ESRCH;

@@ -170,7 +170,12 @@ static struct scheduler *find_spare(void)
 	if (s)
 		registry.spare = s->newer;
 	pthread_mutex_unlock(&registry.mutex);
-	return s ? s : aligned_alloc(_Alignof(struct scheduler), sizeof *s);
+	if (s)
+		return s;
+	/* Only fresh memory is cleared as a whole: a late waker of an earlier
+	 * thread may still count itself out of `ringers`. */
+	s = aligned_alloc(_Alignof(struct scheduler), sizeof *s);
+	return s ? memset(s, 0, sizeof *s) : NULL;
 }
 
 static bool create_parts(struct scheduler *s)
@@ -212,7 +217,6 @@ struct scheduler *weft__attach(void)
 	s->budget = SWITCHES_BETWEEN_LOOKS;
 	poke(s->engine.ring_fd, -1);
 	poke(s->engine.eventfd, -1);
-	poke(s->inbox.ringers, 0);
 	poke(s->inbox.word, INBOX_EMPTY);
 	if (!create_parts(s))
 		goto spare;

@@ -44,6 +44,7 @@ struct engine {
 	uint32_t free_operation;
 	uint32_t *per_fd; /* FD_BUCKETS counts */
 	bool eventfd_is_armed;
+	struct engine *message_to; /* whom the last ring message was sent to */
 
 	/* written when the ring is opened, read by those who ring */
 	_Atomic(int) ring_fd;

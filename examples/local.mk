@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MIT
+noinst_PROGRAMS += \
+	examples/command_channel \
+	examples/echo \
+	examples/hello \
+	examples/threads
+
+examples_command_channel_LDADD = lib/libweft.la
+examples_echo_LDADD = lib/libweft.la
+examples_hello_LDADD = lib/libweft.la
+examples_threads_LDADD = lib/libweft.la

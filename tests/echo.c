@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weft-echo against real clients.
+ *
+ * The server is a process of its own, the program that WEFT_ECHO names; the
+ * clients are plain non-blocking sockets of this process, which does not use
+ * weft. Each test starts a server, and most end it in order and check its exit
+ * status and what its summary says.
+ */
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support.h"
+
+enum {
+	REQUEST = 64,
+	MAX_ARGUMENTS = 4,
+	STREAM = 64 * 1024 * 1024 /* more than all buffers of a socket take */
+};
+
+#define ANY_PORT "127.0.0.1:0"
+
+/* --- the server --- */
+
+struct server {
+	pid_t pid;
+	FILE *output;      /* standard output and standard error */
+	char address[128]; /* the first that it listens on */
+};
+
+struct summary {
+	unsigned long long connections, messages, bytes;
+};
+
+/* For sockets in the file system; removed with what is in it after each test. */
+static char folder[] = "/tmp/weft-echo-XXXXXX";
+static char socket_path[sizeof folder + 16];
+static char socket_address[sizeof socket_path + 16];
+
+static void make_folder(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(socket_path, sizeof socket_path, "%s/socket", folder);
+	snprintf(socket_address, sizeof socket_address, "unix:%s", socket_path);
+}
+
+static void remove_folder(void)
+{
+	unlink(socket_path);
+	rmdir(folder);
+}
+
+/* Runs weft-echo with @arguments, up to NULL. */
+static struct server launch(const char *const *arguments)
+{
+	const char *program = getenv("WEFT_ECHO");
+	const char *argv[MAX_ARGUMENTS + 2] = { program ? program
+							: "tools/weft-echo" };
+	struct server s = { 0 };
+	int pipe_fds[2];
+
+	for (size_t i = 0; arguments[i]; i++) {
+		ck_assert_uint_lt(i, MAX_ARGUMENTS);
+		argv[i + 1] = arguments[i];
+	}
+	ck_assert_int_eq(pipe2(pipe_fds, O_CLOEXEC), 0);
+	s.pid = fork();
+	ck_assert_int_ge(s.pid, 0);
+	if (s.pid == 0) {
+		struct rlimit limit;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* It has to raise this to serve 1,000 clients. */
+		getrlimit(RLIMIT_NOFILE, &limit);
+		limit.rlim_cur = 256;
+		setrlimit(RLIMIT_NOFILE, &limit);
+		dup2(pipe_fds[1], STDOUT_FILENO);
+		dup2(pipe_fds[1], STDERR_FILENO);
+		execv(argv[0], (char *const *)argv);
+		perror(argv[0]);
+		_exit(127);
+	}
+	close(pipe_fds[1]);
+	s.output = fdopen(pipe_fds[0], "r");
+	ck_assert_ptr_nonnull(s.output);
+	return s;
+}
+
+/* Starts it on @address and waits until it can be connected to. */
+static struct server start(const char *address, const char *threads)
+{
+	const char *const arguments[] = { "--threads", threads, address, NULL };
+	struct server s = launch(arguments);
+	char line[256] = "nothing";
+
+	if (!fgets(line, sizeof line, s.output) ||
+	    sscanf(line, "listening on %127s", s.address) != 1)
+		ck_abort_msg("the server says: %s", line);
+	return s;
+}
+
+/* The exit status, and what it had still to say in @text. */
+static int wait_for_end(struct server *s, char *text, size_t size)
+{
+	size_t n = fread(text, 1, size - 1, s->output);
+	int status;
+
+	text[n] = '\0';
+	fclose(s->output);
+	ck_assert_int_eq(waitpid(s->pid, &status, 0), s->pid);
+	ck_assert_msg(WIFEXITED(status), "ended by signal %d: %s",
+		      WTERMSIG(status), text);
+	return WEXITSTATUS(status);
+}
+
+/* Ends it by @signal and reads its summary. */
+static struct summary end_by(struct server *s, int signal)
+{
+	char text[64 * 1024];
+	struct summary total = { 0 };
+	const char *line;
+
+	ck_assert_int_eq(kill(s->pid, signal), 0);
+	ck_assert_int_eq(wait_for_end(s, text, sizeof text), 0);
+	line = strstr(text, "total:");
+	if (!line ||
+	    sscanf(line,
+		   "total: %llu connections, %llu messages, %llu bytes, %*f seconds",
+		   &total.connections, &total.messages, &total.bytes) != 3)
+		ck_abort_msg("no summary: %s", text);
+	return total;
+}
+
+/* --- clients --- */
+
+static int open_socket(int family, const void *name, size_t length)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_msg(connect(fd, name, (socklen_t)length) == 0, "connect: %s",
+		      strerror(errno));
+	return fd;
+}
+
+/* Connects to an address as the server printed it. */
+static int dial(const char *address)
+{
+	struct sockaddr_un local = { .sun_family = AF_UNIX };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6,
+				    .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	unsigned short port;
+
+	if (sscanf(address, "127.0.0.1:%hu", &port) == 1) {
+		in.sin_port = htons(port);
+		return open_socket(AF_INET, &in, sizeof in);
+	}
+	if (sscanf(address, "[::1]:%hu", &port) == 1) {
+		in6.sin6_port = htons(port);
+		return open_socket(AF_INET6, &in6, sizeof in6);
+	}
+	ck_assert_int_eq(sscanf(address, "unix:%107s", local.sun_path), 1);
+	return open_socket(AF_UNIX, &local, sizeof local);
+}
+
+struct client {
+	int fd;
+	unsigned number;
+	unsigned round;
+	size_t received; /* of this round's answer */
+	unsigned char request[REQUEST];
+};
+
+static struct client *connect_clients(const struct server *s, unsigned n)
+{
+	struct client *clients = calloc(n, sizeof *clients);
+
+	ck_assert_ptr_nonnull(clients);
+	for (unsigned i = 0; i < n; i++) {
+		clients[i].number = i;
+		clients[i].fd = dial(s->address);
+	}
+	return clients;
+}
+
+static void close_clients(struct client *clients, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		close(clients[i].fd);
+	free(clients);
+}
+
+/* Sends a request like no other. It fits the socket's empty buffer. */
+static void send_request(struct client *c)
+{
+	c->received = 0;
+	for (size_t i = 0; i < REQUEST; i++)
+		c->request[i] =
+			(unsigned char)(c->number * 31 + c->round * 7 + i);
+	memcpy(c->request, &c->number, sizeof c->number);
+	ck_assert_int_eq(send(c->fd, c->request, REQUEST, MSG_NOSIGNAL),
+			 REQUEST);
+}
+
+/* Takes what has come of the answer. True when it is complete. */
+static bool receive_answer(struct client *c)
+{
+	unsigned char answer[REQUEST];
+	ssize_t n = recv(c->fd, answer, REQUEST - c->received, 0);
+
+	ck_assert_msg(n > 0, "client %u, round %u: recv gave %zd, %s",
+		      c->number, c->round, n, n < 0 ? strerror(errno) : "end");
+	ck_assert_mem_eq(answer, c->request + c->received, (size_t)n);
+	c->received += (size_t)n;
+	return c->received == REQUEST;
+}
+
+/* Each client sends @rounds requests, one after the other's answer, all clients
+ * at a time. */
+static void converse(struct client *clients, unsigned n, unsigned rounds)
+{
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event events[64];
+	unsigned n_left = n;
+
+	ck_assert_int_ge(epoll, 0);
+	for (unsigned i = 0; i < n; i++) {
+		struct epoll_event event = { .events = EPOLLIN,
+					     .data.ptr = &clients[i] };
+
+		ck_assert_int_eq(
+			epoll_ctl(epoll, EPOLL_CTL_ADD, clients[i].fd, &event),
+			0);
+		clients[i].round = 0;
+		send_request(&clients[i]);
+	}
+	while (n_left) {
+		int n_ready = epoll_wait(epoll, events, 64, -1);
+
+		ck_assert_int_gt(n_ready, 0);
+		for (int i = 0; i < n_ready; i++) {
+			struct client *c = events[i].data.ptr;
+
+			if (!receive_answer(c))
+				continue;
+			if (++c->round < rounds)
+				send_request(c);
+			else
+				n_left--;
+		}
+	}
+	close(epoll);
+}
+
+/* --- tests --- */
+
+/* The sizes that are asked for, on each kind of address. */
+static const struct {
+	const char *address; /* NULL: a Unix one */
+	const char *threads;
+	unsigned clients, rounds;
+} loads[] = {
+	{ ANY_PORT, "1", 1, 200 },   { ANY_PORT, "1", 50, 100 },
+	{ ANY_PORT, "1", 1000, 20 }, { ANY_PORT, "2", 1, 200 },
+	{ ANY_PORT, "2", 50, 100 },  { ANY_PORT, "2", 1000, 20 },
+	{ "[::1]:0", "2", 50, 100 }, { NULL, "1", 1, 200 },
+	{ NULL, "2", 50, 100 },      { NULL, "2", 1000, 20 },
+};
+
+static bool have_ipv6(void)
+{
+	struct sockaddr_in6 name = { .sin6_family = AF_INET6,
+				     .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+	bool have =
+		fd >= 0 && bind(fd, (struct sockaddr *)&name, sizeof name) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return have;
+}
+
+/* Every client gets back what it sent, and the summary counts all of it. */
+START_TEST(every_client_gets_its_answers)
+{
+	const char *address = loads[_i].address;
+	unsigned n = loads[_i].clients;
+	struct client *clients;
+	struct summary total;
+	struct server s;
+
+	if (address && address[0] == '[' && !have_ipv6())
+		return;
+	s = start(address ? address : socket_address, loads[_i].threads);
+	clients = connect_clients(&s, n);
+	converse(clients, n, loads[_i].rounds);
+	close_clients(clients, n);
+	total = end_by(&s, SIGTERM);
+	ck_assert_uint_eq(total.connections, n);
+	ck_assert_uint_eq(total.bytes, n * loads[_i].rounds * REQUEST);
+	ck_assert_uint_ge(total.messages, n);
+}
+END_TEST
+
+static void reset(int fd)
+{
+	const struct linger hard = { .l_onoff = 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+	close(fd);
+}
+
+/* Sends until neither its own buffer nor the server's takes more, so that the
+ * server is stuck in sending. How much that was. */
+static size_t stuff(int fd, const unsigned char *data, size_t size)
+{
+	size_t n_sent = 0;
+	int n_refused = 0;
+
+	while (n_refused < 20 && n_sent < size) {
+		ssize_t n = send(fd, data + n_sent, size - n_sent,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		n_sent += n > 0 ? (size_t)n : 0;
+		n_refused = n > 0 ? 0 : n_refused + 1;
+		usleep(1000);
+	}
+	return n_sent;
+}
+
+/* Much in one piece, in both directions at once, comes back in order. */
+START_TEST(a_long_stream_comes_back)
+{
+	struct server s = start(_i ? socket_address : ANY_PORT, "1");
+	unsigned char *sent = malloc(STREAM), *received = malloc(STREAM);
+	int fd = dial(s.address);
+	size_t n_sent, n_received = 0;
+
+	ck_assert(sent && received);
+	for (size_t i = 0; i < STREAM; i++)
+		sent[i] = (unsigned char)(i * 2654435761u >> 24);
+	n_sent = stuff(fd, sent, STREAM);
+	while (n_received < STREAM) {
+		ssize_t n = send(fd, sent + n_sent, STREAM - n_sent,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		n_sent += n > 0 ? (size_t)n : 0;
+		/* All is sent or no more fits: what comes back makes room. */
+		n = recv(fd, received + n_received, STREAM - n_received, 0);
+		ck_assert_int_gt(n, 0);
+		n_received += (size_t)n;
+	}
+	ck_assert_mem_eq(sent, received, STREAM);
+	close(fd);
+	ck_assert_uint_eq(end_by(&s, SIGINT).bytes, STREAM);
+	free(sent);
+	free(received);
+}
+END_TEST
+
+/* Those who go away in the middle of a message, politely or not, with answers
+ * unread or not, take nothing from the others. */
+START_TEST(others_go_on_when_a_client_goes_away)
+{
+	enum { OTHERS = 20, RUDE = 30 };
+	struct server s = start(_i ? socket_address : ANY_PORT, "2");
+	struct client *others = connect_clients(&s, OTHERS);
+	unsigned char *data = calloc(1, STREAM);
+	int stuffed;
+
+	ck_assert_ptr_nonnull(data);
+	converse(others, OTHERS, 5);
+	for (int i = 0; i < RUDE; i++) {
+		int fd = dial(s.address);
+
+		ck_assert_int_eq(send(fd, "0123456789", 10, MSG_NOSIGNAL), 10);
+		if (i % 3 == 0)
+			close(fd);
+		else if (i % 3 == 1)
+			reset(fd);
+		else
+			ck_assert_int_eq(shutdown(fd, SHUT_RDWR), 0);
+		converse(others, OTHERS, 2);
+		if (i % 3 == 2)
+			close(fd);
+	}
+	stuffed = dial(s.address);
+	ck_assert_uint_lt(stuff(stuffed, data, STREAM), STREAM);
+	free(data);
+	converse(others, OTHERS, 5);
+	reset(stuffed);
+	converse(others, OTHERS, 5);
+	close_clients(others, OTHERS);
+	ck_assert_uint_eq(end_by(&s, SIGTERM).connections, OTHERS + RUDE + 1);
+}
+END_TEST
+
+/* A signal ends it while clients are connected: what had arrived is sent back,
+ * and then each connection ends. */
+START_TEST(the_end_answers_what_had_arrived)
+{
+	enum { CLIENTS = 50 };
+	struct server s = start(_i ? socket_address : ANY_PORT, "2");
+	struct client *clients = connect_clients(&s, CLIENTS);
+	char byte;
+
+	converse(clients, CLIENTS, 1);
+	/* The requests and the signal are there when it comes to look. */
+	ck_assert_int_eq(kill(s.pid, SIGSTOP), 0);
+	ck_assert_int_eq(waitpid(s.pid, NULL, WUNTRACED), s.pid);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		send_request(&clients[i]);
+	ck_assert_int_eq(kill(s.pid, SIGTERM), 0);
+	ck_assert_int_eq(kill(s.pid, SIGCONT), 0);
+	ck_assert_uint_eq(end_by(&s, SIGTERM).connections, CLIENTS);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		while (!receive_answer(&clients[i]))
+			;
+		ck_assert_int_eq(recv(clients[i].fd, &byte, 1, 0), 0);
+	}
+	close_clients(clients, CLIENTS);
+	ck_assert_int_eq(access(socket_path, F_OK), -1);
+}
+END_TEST
+
+/* A client that takes nothing and one that never stops do not hold up the
+ * end. */
+START_TEST(the_end_does_not_wait_for_ever)
+{
+	struct server s = start(_i ? socket_address : ANY_PORT, "2");
+	int stuffed = dial(s.address);
+	int busy = dial(s.address);
+	unsigned char *data = calloc(1, STREAM);
+	pid_t pid;
+
+	ck_assert_ptr_nonnull(data);
+	ck_assert_uint_lt(stuff(stuffed, data, STREAM), STREAM);
+	free(data);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		char request[REQUEST] = "";
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (send(busy, request, sizeof request, MSG_NOSIGNAL) > 0 &&
+		       recv(busy, request, sizeof request, 0) > 0)
+			;
+		_exit(0);
+	}
+	ck_assert_uint_eq(end_by(&s, SIGTERM).connections, 2);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	close(stuffed);
+	close(busy);
+}
+END_TEST
+
+/* Returns when nobody listens there any more. The kernel lets go of a listening
+ * socket only some time after the end of a process that was accepting on it
+ * through an io_uring. */
+static void wait_until_refused(const char *path)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	bool is_refused = false;
+
+	strcpy(name.sun_path, path);
+	while (!is_refused) {
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+		is_refused =
+			connect(fd, (struct sockaddr *)&name, sizeof name) &&
+			errno == ECONNREFUSED;
+		close(fd);
+		usleep(1000);
+	}
+}
+
+/* The file of a server that was killed is in nobody's way. */
+START_TEST(a_stale_socket_file_is_replaced)
+{
+	struct server s = start(socket_address, "1");
+	struct client *clients;
+
+	ck_assert_int_eq(kill(s.pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(s.pid, NULL, 0), s.pid);
+	fclose(s.output);
+	wait_until_refused(socket_path);
+
+	s = start(socket_address, "1");
+	clients = connect_clients(&s, 1);
+	converse(clients, 1, 1);
+	close_clients(clients, 1);
+	end_by(&s, SIGTERM);
+	ck_assert_int_eq(access(socket_path, F_OK), -1);
+}
+END_TEST
+
+/* The exit status of a server that must not start, and what it says. */
+static int refuse(const char *const *arguments, char *text, size_t size)
+{
+	struct server s = launch(arguments);
+
+	return wait_for_end(&s, text, size);
+}
+
+/* An address that a server has is refused to the next one and stays usable. */
+START_TEST(an_address_in_use_is_named)
+{
+	struct server s = start(_i ? socket_address : ANY_PORT, "2");
+	const char *const arguments[] = { "--threads=2", s.address, NULL };
+	struct client *clients;
+	char text[4096];
+
+	ck_assert_int_eq(refuse(arguments, text, sizeof text), 1);
+	ck_assert_ptr_nonnull(strstr(text, s.address));
+	ck_assert_ptr_nonnull(strstr(text, strerror(EADDRINUSE)));
+	clients = connect_clients(&s, 1);
+	converse(clients, 1, 1);
+	close_clients(clients, 1);
+	end_by(&s, SIGTERM);
+}
+END_TEST
+
+static const struct {
+	const char *argument;
+	int status;
+	const char *says[2]; /* what was wrong, what is accepted */
+} mistakes[] = {
+	{ "nowhere", 64, { "'nowhere'", "HOST:PORT" } },
+	{ ":7777", 64, { "':7777'", "HOST:PORT" } },
+	{ "::1:7777", 64, { "'::1:7777'", "[IPV6]:PORT" } },
+	{ "[::1]", 64, { "'[::1]'", "[IPV6]:PORT" } },
+	{ "127.0.0.1:", 64, { "'127.0.0.1:'", "0 to 65535" } },
+	{ "127.0.0.1:65536", 64, { "'127.0.0.1:65536'", "0 to 65535" } },
+	{ "127.0.0.1:-1", 64, { "'127.0.0.1:-1'", "0 to 65535" } },
+	{ "127.0.0.1:http", 64, { "'127.0.0.1:http'", "0 to 65535" } },
+	{ "unix:", 64, { "'unix:'", "path" } },
+	{ "unix:/no/such/folder/socket", 1, { "/no/such/folder", "No such" } },
+	{ "--threads=0", 64, { "'0'", "1 to 1024" } },
+	{ "--threads=1025", 64, { "'1025'", "1 to 1024" } },
+	{ "--threads=-1", 64, { "'-1'", "1 to 1024" } },
+	{ "--threads=two", 64, { "'two'", "1 to 1024" } },
+	{ "--thread-count", 64, { "--thread-count", "--help" } },
+};
+
+/* What cannot be used is named, with what is accepted. */
+START_TEST(mistakes_are_named)
+{
+	const char *const arguments[] = { mistakes[_i].argument, NULL };
+	char text[4096];
+
+	ck_assert_int_eq(refuse(arguments, text, sizeof text),
+			 mistakes[_i].status);
+	for (int i = 0; i < 2; i++)
+		ck_assert_msg(strstr(text, mistakes[_i].says[i]),
+			      "'%s' is not in: %s", mistakes[_i].says[i], text);
+}
+END_TEST
+
+static void add(Suite *suite, const char *rule, const TTest *test, size_t n)
+{
+	TCase *tc = add_case(suite, rule, NULL);
+
+	tcase_add_checked_fixture(tc, make_folder, remove_folder);
+	tcase_add_loop_test(tc, test, 0, (int)n);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("weft-echo");
+	struct rlimit limit;
+
+	if (!have_io_uring())
+		return SKIPPED;
+	/* for 1,000 clients */
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	add(suite, "answers", every_client_gets_its_answers, N_ELEMENTS(loads));
+	add(suite, "a long stream", a_long_stream_comes_back, 2);
+	add(suite, "going away", others_go_on_when_a_client_goes_away, 2);
+	add(suite, "the end: answers", the_end_answers_what_had_arrived, 2);
+	add(suite, "the end: a limit", the_end_does_not_wait_for_ever, 2);
+	add(suite, "a stale file", a_stale_socket_file_is_replaced, 1);
+	add(suite, "in use", an_address_in_use_is_named, 2);
+	add(suite, "mistakes", mistakes_are_named, N_ELEMENTS(mistakes));
+	return run_suite(suite);
+}

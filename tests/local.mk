@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+#
+# Every test prints TAP, so that automake counts single cases. Tests of units
+# see private headers and link with the static library, whose hidden names are
+# visible; all others are users of the library.
+UNIT_TESTS = \
+	tests/unit/test_channel \
+	tests/unit/test_io \
+	tests/unit/test_scheduler \
+	tests/unit/test_tasklet \
+	tests/unit/test_thread \
+	tests/unit/test_time
+TRACE_TESTS = \
+	tests/trace/trace_channel \
+	tests/trace/trace_ring \
+	tests/trace/trace_run \
+	tests/trace/trace_threads
+STRESS_TESTS = \
+	tests/stress/stress_attach \
+	tests/stress/stress_channel \
+	tests/stress/stress_io \
+	tests/stress/stress_sched \
+	tests/stress/stress_wake
+TOOL_TESTS =
+if WITH_TOOLS
+TOOL_TESTS += tests/echo tests/info
+endif
+
+# Those that run where there is no io_uring.
+RINGLESS_TESTS = $(TRACE_TESTS)
+
+TEST_CPPFLAGS = -iquote $(top_srcdir)/tests/support $(CHECK_CFLAGS)
+UNIT_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(TEST_CPPFLAGS)
+LDADD = tests/support/libsupport.la lib/libweft.la $(CHECK_LIBS)
+
+check_LTLIBRARIES += tests/support/libsupport.la
+tests_support_libsupport_la_SOURCES = \
+	tests/support/play.c tests/support/play.h \
+	tests/support/support.c tests/support/support.h
+
+check_PROGRAMS += $(UNIT_TESTS) $(TRACE_TESTS) $(STRESS_TESTS) $(TOOL_TESTS)
+EXTRA_DIST += tests/stress/stress.h
+tests_info_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_info_LDADD = $(LDADD) $(JANSSON_LIBS)
+
+dist_check_SCRIPTS += \
+	tests/examples \
+	tests/headers \
+	tests/model/check-models \
+	tests/symbols
+TESTS += $(check_PROGRAMS) $(dist_check_SCRIPTS)
+EXTRA_DIST += \
+	tests/check-long \
+	tests/count \
+	tests/install/program.c \
+	tests/model/channel.pml \
+	tests/model/park.pml \
+	tests/run
+
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) \
+	$(top_srcdir)/build-aux/tap-driver.sh
+LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run
+AM_TESTS_ENVIRONMENT = \
+	CC='$(CC)'; LIBURING_CFLAGS='$(LIBURING_CFLAGS)'; \
+	CK_TAP_LOG_FILE_NAME=-; CK_VERBOSITY=silent; \
+	WEFT_ECHO=tools/weft-echo; WEFT_INFO=tools/weft-info; \
+	export CC LIBURING_CFLAGS CK_TAP_LOG_FILE_NAME CK_VERBOSITY; \
+	export WEFT_ECHO WEFT_INFO;
+
+check-programs: all
+	$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS)
+
+# LEGS names some of them; see the script.
+check-long: all
+	$(SHELL) $(top_srcdir)/tests/check-long $(LEGS)
+
+.PHONY: check-programs check-long

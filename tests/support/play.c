@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+#include "play.h"
+
+#include <ctype.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <weft.h>
+
+#include "support.h"
+
+enum { N_THREADS = 2, N_CHANNELS = 3, N_SEMAPHORES = 10, LONGEST_WORD = 32 };
+
+struct player {
+	char name;
+	const char *script;
+	weft_tasklet handle; /* under handles_lock */
+};
+
+/* One per thread. */
+struct side {
+	char trace[2048];
+	uint64_t id;
+};
+
+static struct player players[128];
+static struct side sides[N_THREADS];
+static weft_channel *channels[N_CHANNELS];
+static sem_t semaphores[N_SEMAPHORES];
+static sem_t other_is_there;
+static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static _Noreturn void stop_with(const char *what, const char *word)
+{
+	fprintf(stderr, "play: %s: %s\n", what, word);
+	abort();
+}
+
+/* --- whom and what a word is about --- */
+
+static struct side *side_of(char name)
+{
+	return &sides[isupper((unsigned char)name) ? 1 : 0];
+}
+
+static struct player *player_named(char name)
+{
+	struct player *p = &players[(unsigned char)name & 127];
+
+	if (!p->script)
+		stop_with("no script for the player", (char[]){ name, '\0' });
+	return p;
+}
+
+/* Other threads may ask, so the lock puts an order between them. */
+static weft_tasklet handle_of(char name)
+{
+	struct player *p = player_named(name);
+	weft_tasklet handle;
+
+	pthread_mutex_lock(&handles_lock);
+	handle = p->handle;
+	pthread_mutex_unlock(&handles_lock);
+	return handle;
+}
+
+static void set_handle(struct player *p, weft_tasklet handle)
+{
+	pthread_mutex_lock(&handles_lock);
+	p->handle = handle;
+	pthread_mutex_unlock(&handles_lock);
+}
+
+static weft_channel *channel_named(char name)
+{
+	if (name < 'x' || name >= 'x' + N_CHANNELS)
+		stop_with("no such channel", (char[]){ name, '\0' });
+	return channels[name - 'x'];
+}
+
+static sem_t *semaphore_numbered(const char *operand)
+{
+	return &semaphores[atoi(operand) % N_SEMAPHORES];
+}
+
+/* --- the trace --- */
+
+__attribute__((format(printf, 2, 3))) static void say(const struct player *p,
+						      const char *format, ...)
+{
+	struct side *side = side_of(p->name);
+	size_t used = strlen(side->trace);
+	va_list arguments;
+
+	if (used + LONGEST_WORD > sizeof side->trace)
+		stop_with("the trace is full", side->trace);
+	if (used)
+		side->trace[used++] = ' ';
+	va_start(arguments, format);
+	vsnprintf(side->trace + used, LONGEST_WORD, format, arguments);
+	va_end(arguments);
+}
+
+static void say_failure(const struct player *p, int rc)
+{
+	if (rc < 0)
+		say(p, "-%s", strerrorname_np(-rc));
+}
+
+const char *trace(void)
+{
+	return sides[0].trace;
+}
+
+const char *other_trace(void)
+{
+	return sides[1].trace;
+}
+
+/* --- the words --- */
+
+static int perform(void *arg);
+
+static void create(struct player *by, const char *names, bool paused)
+{
+	struct weft_tasklet_options options = { .paused = paused };
+
+	for (; *names; names++) {
+		struct player *p = player_named(*names);
+		weft_tasklet handle;
+
+		if (side_of(*names) != side_of(by->name))
+			options.thread = side_of(*names)->id;
+		handle = weft_spawn_with(&options, perform, p);
+		if (weft_tasklet_is_null(handle))
+			stop_with("cannot spawn", names);
+		set_handle(p, handle);
+	}
+}
+
+static void do_spawn(struct player *p, const char *operand)
+{
+	create(p, operand, false);
+}
+
+static void do_paused(struct player *p, const char *operand)
+{
+	create(p, operand, true);
+}
+
+static void do_insert(struct player *p, const char *operand)
+{
+	for (; *operand; operand++)
+		say_failure(p, weft_tasklet_insert(handle_of(*operand)));
+}
+
+static void do_remove(struct player *p, const char *operand)
+{
+	for (; *operand; operand++)
+		say_failure(p, weft_tasklet_remove(handle_of(*operand)));
+}
+
+static void do_run(struct player *p, const char *operand)
+{
+	if (*operand)
+		say_failure(p, weft_tasklet_run(handle_of(*operand)));
+	else
+		say(p, "%c:run=%d", p->name, weft_run());
+}
+
+static void do_switch(struct player *p, const char *operand)
+{
+	say_failure(p, weft_tasklet_switch(handle_of(*operand)));
+}
+
+static void do_schedule(struct player *p, const char *operand)
+{
+	(void)operand;
+	say_failure(p, weft_schedule());
+}
+
+static void do_schedule_remove(struct player *p, const char *operand)
+{
+	(void)operand;
+	say_failure(p, weft_schedule_remove());
+}
+
+static void do_pump(struct player *p, const char *operand)
+{
+	(void)operand;
+	say(p, "%c:pump=%d", p->name, weft_pump());
+}
+
+static void do_stop(struct player *p, const char *operand)
+{
+	(void)p;
+	weft_stop(atoi(operand));
+}
+
+static void do_count(struct player *p, const char *operand)
+{
+	(void)operand;
+	say(p, "n=%u", weft_runcount());
+}
+
+static void do_state(struct player *p, const char *operand)
+{
+	static const char *const names[] = {
+		[WEFT_DEAD] = "dead",         [WEFT_PAUSED] = "paused",
+		[WEFT_RUNNABLE] = "runnable", [WEFT_RUNNING] = "running",
+		[WEFT_BLOCKED] = "blocked",
+	};
+
+	say(p, "%c:%s", *operand,
+	    names[weft_tasklet_state(handle_of(*operand))]);
+}
+
+static void do_send(struct player *p, const char *operand)
+{
+	int element = atoi(operand + 1);
+
+	say_failure(p, weft_channel_send(channel_named(*operand), &element));
+}
+
+static void do_try_send(struct player *p, const char *operand)
+{
+	int element = atoi(operand + 1);
+
+	say_failure(p,
+		    weft_channel_try_send(channel_named(*operand), &element));
+}
+
+static void say_received(struct player *p, char name, int rc, int element)
+{
+	if (rc == 0)
+		say(p, "%c=%d", name, element);
+	say_failure(p, rc);
+}
+
+static void do_receive(struct player *p, const char *operand)
+{
+	int element = -1;
+	int rc = weft_channel_receive(channel_named(*operand), &element);
+
+	say_received(p, *operand, rc, element);
+}
+
+static void do_try_receive(struct player *p, const char *operand)
+{
+	int element = -1;
+	int rc = weft_channel_try_receive(channel_named(*operand), &element);
+
+	say_received(p, *operand, rc, element);
+}
+
+static void do_balance(struct player *p, const char *operand)
+{
+	say(p, "%c%+d", *operand,
+	    weft_channel_balance(channel_named(*operand)));
+}
+
+static void do_waiters(struct player *p, const char *operand)
+{
+	weft_tasklet waiters[16];
+	char names[N_ELEMENTS(waiters) + 1] = "";
+	size_t n = weft_channel_waiters(channel_named(*operand), waiters,
+					N_ELEMENTS(waiters));
+
+	for (size_t i = 0; i < n && i < N_ELEMENTS(waiters); i++) {
+		names[i] = '?';
+		for (size_t k = 0; k < N_ELEMENTS(players); k++)
+			if (players[k].script &&
+			    weft_tasklet_equal(handle_of((char)k), waiters[i]))
+				names[i] = (char)k;
+	}
+	say(p, "%c[%s]", *operand, names);
+}
+
+static void do_prefer(struct player *p, const char *operand)
+{
+	(void)p;
+	weft_channel_set_preference(channel_named(*operand), atoi(operand + 1));
+}
+
+static void do_schedule_all(struct player *p, const char *operand)
+{
+	(void)p;
+	weft_channel_set_schedule_all(channel_named(*operand),
+				      atoi(operand + 1) != 0);
+}
+
+static void do_freeze(struct player *p, const char *operand)
+{
+	(void)p;
+	while (sem_wait(semaphore_numbered(operand)) != 0)
+		;
+}
+
+static void do_thaw(struct player *p, const char *operand)
+{
+	(void)p;
+	sem_post(semaphore_numbered(operand));
+}
+
+static void do_until_parked(struct player *p, const char *operand)
+{
+	(void)operand;
+	until_parked(sides[side_of(p->name) == &sides[0] ? 1 : 0].id);
+}
+
+static const struct verb {
+	const char *name;
+	void (*act)(struct player *p, const char *operand);
+} verbs[] = {
+	{ "spawn", do_spawn },
+	{ "paused", do_paused },
+	{ "insert", do_insert },
+	{ "remove", do_remove },
+	{ "run", do_run },
+	{ "switch", do_switch },
+	{ "schedule", do_schedule },
+	{ "schedule_remove", do_schedule_remove },
+	{ "pump", do_pump },
+	{ "stop", do_stop },
+	{ "count", do_count },
+	{ "state", do_state },
+	{ "send", do_send },
+	{ "receive", do_receive },
+	{ "try_send", do_try_send },
+	{ "try_receive", do_try_receive },
+	{ "balance", do_balance },
+	{ "waiters", do_waiters },
+	{ "prefer", do_prefer },
+	{ "schedule_all", do_schedule_all },
+	{ "freeze", do_freeze },
+	{ "thaw", do_thaw },
+	{ "until_parked", do_until_parked },
+};
+
+/* --- performing --- */
+
+static void perform_word(struct player *p, char *word)
+{
+	char *colon = strchr(word, ':');
+	const char *operand = colon ? colon + 1 : "";
+
+	if (colon)
+		*colon = '\0';
+	for (size_t i = 0; i < N_ELEMENTS(verbs); i++) {
+		if (strcmp(word, verbs[i].name) == 0) {
+			verbs[i].act(p, operand);
+			return;
+		}
+	}
+	if (colon)
+		stop_with("no such verb", word);
+	say(p, "%s", word);
+}
+
+static int perform(void *arg)
+{
+	struct player *p = arg;
+	const char *at = p->script;
+
+	for (;;) {
+		char word[LONGEST_WORD];
+		size_t length;
+
+		at += strspn(at, " ");
+		length = strcspn(at, " ");
+		if (length == 0)
+			return 0;
+		if (length >= sizeof word)
+			stop_with("the word is too long", at);
+		memcpy(word, at, length);
+		word[length] = '\0';
+		at += length;
+		perform_word(p, word);
+	}
+}
+
+/* The calling thread's main tasklet is @p. */
+static void appear(struct player *p)
+{
+	set_handle(p, weft_main());
+	side_of(p->name)->id = weft_thread_id();
+}
+
+static void *other_thread(void *arg)
+{
+	appear(arg);
+	sem_post(&other_is_there);
+	perform(arg);
+	return NULL;
+}
+
+static void hand_out(const char *const *scripts)
+{
+	for (; *scripts; scripts++) {
+		const char *line = *scripts;
+		struct player *p = &players[(unsigned char)line[0] & 127];
+
+		if (!isalpha((unsigned char)line[0]) || line[1] != ':')
+			stop_with("no player's name in front", line);
+		p->name = line[0];
+		p->script = line + 2;
+	}
+}
+
+void play_scripts(const char *const *scripts)
+{
+	bool is_for_two;
+	pthread_t other = 0;
+
+	hand_out(scripts);
+	appear(player_named('m'));
+	for (int i = 0; i < N_CHANNELS; i++)
+		channels[i] = weft_channel_new(sizeof(int), 0);
+	for (int i = 0; i < N_SEMAPHORES; i++)
+		sem_init(&semaphores[i], 0, 0);
+	is_for_two = players['M'].script != NULL;
+	if (is_for_two) {
+		sem_init(&other_is_there, 0, 0);
+		other = start_thread(other_thread, player_named('M'));
+		while (sem_wait(&other_is_there) != 0)
+			;
+	}
+	perform(player_named('m'));
+	if (is_for_two)
+		join_thread(other);
+	for (int i = 0; i < N_CHANNELS; i++)
+		weft_channel_unref(channels[i]);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plays: tasklets that follow scripts, and the order in which they spoke.
+ *
+ * A script is a line of words, with its player's name in front:
+ *
+ *	play("m: spawn:ab m1 schedule m2",
+ *	     "a: a1 schedule a2",
+ *	     "b: b1");
+ *	ck_assert_str_eq(trace(), "m1 a1 b1 m2");
+ *
+ * m is the main tasklet of the test's thread, a to l are others of it. M is the
+ * main tasklet of a second thread, which is there if M has a script, and A to L
+ * are others of that one. x, y and z are channels of integers. A tasklet ends
+ * with its script.
+ *
+ * Words that do something; N is a number, p is a player, pq several in turn:
+ *
+ *	spawn:pq      create the player's tasklet, on the thread of its own
+ *	paused:pq     the same, without inserting it
+ *	insert:pq remove:pq run:p switch:p       weft_tasklet_...
+ *	schedule schedule_remove run pump stop:N weft_...
+ *	send:xN receive:x try_send:xN try_receive:x     weft_channel_...
+ *	prefer:xN schedule_all:xN                settings of channel x
+ *	freeze:N thaw:N  wait for and post semaphore N, keeping the OS thread
+ *	until_parked     keep the OS thread until the other one is parked
+ *
+ * Words that look, and what they add to the trace:
+ *
+ *	count         n=2         the length of the ring
+ *	state:p       p:paused    (dead, runnable, running, blocked)
+ *	balance:x     x+2  x-1  x+0
+ *	waiters:x     x[abc]      oldest first
+ *
+ * Also added: what was received, as x=5; the result of run and pump, as m:run=0;
+ * the error of a call that failed, as -EBUSY. Any other word speaks for itself.
+ */
+#ifndef WEFT_TESTS_PLAY_H
+#define WEFT_TESTS_PLAY_H
+
+/* Performs the main tasklet's script, and returns when that of the second
+ * thread, if there is one, has ended too. */
+#define play(...) play_scripts((const char *const[]){ __VA_ARGS__, NULL })
+void play_scripts(const char *const *scripts);
+
+/* What was said on the test's thread, and on the other one. */
+const char *trace(void);
+const char *other_trace(void);
+
+#endif /* WEFT_TESTS_PLAY_H */

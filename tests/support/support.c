@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include <errno.h>
+#include <linux/io_uring.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <weft.h>
+
+TCase *add_case_of(Suite *suite, const char *rule, const TTest *const *tests)
+{
+	TCase *tc = tcase_create(rule);
+
+	tcase_set_timeout(tc, TEST_TIMEOUT);
+	for (; *tests; tests++)
+		tcase_add_test(tc, *tests);
+	suite_add_tcase(suite, tc);
+	return tc;
+}
+
+void add_loop(Suite *suite, const char *rule, const TTest *test, size_t n)
+{
+	TCase *tc = add_case(suite, rule, NULL);
+
+	tcase_add_loop_test(tc, test, 0, (int)n);
+}
+
+int run_suite(Suite *suite)
+{
+	SRunner *runner = srunner_create(suite);
+	int n_failed;
+
+	srunner_run_all(runner, CK_ENV);
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+bool have_io_uring(void)
+{
+	struct io_uring_params params = { 0 };
+	long fd = syscall(SYS_io_uring_setup, 4, &params);
+
+	if (fd < 0) {
+		fprintf(stderr, "io_uring_setup: %s\n", strerror(errno));
+		return false;
+	}
+	close((int)fd);
+	return true;
+}
+
+int in_child(int (*body)(void), char *errors, size_t size)
+{
+	size_t used = 0;
+	ssize_t n;
+	int status;
+	int fds[2];
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		dup2(fds[1], STDERR_FILENO);
+		close(fds[0]);
+		close(fds[1]);
+		_exit(body());
+	}
+	close(fds[1]);
+	while ((n = read(fds[0], errors + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	errors[used] = '\0';
+	close(fds[0]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+pthread_t start_thread(void *(*body)(void *arg), void *arg)
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, body, arg), 0);
+	return thread;
+}
+
+void join_thread(pthread_t thread)
+{
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
+void until_parked(uint64_t id)
+{
+	struct weft_thread_info info = { .parked = false };
+
+	while (weft_thread_info(id, &info) == 0 && !info.parked)
+		sched_yield();
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the test programs share: how a suite is built and run, child processes
+ * whose standard error is read, and waiting for another thread to park.
+ *
+ * Every test runs in a process of its own. A failed assertion may longjmp, and
+ * that must not cross stacks: tasklets record, the test body asserts.
+ */
+#ifndef WEFT_TESTS_SUPPORT_H
+#define WEFT_TESTS_SUPPORT_H
+
+#include <check.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Seconds after which a test counts as hanging. The slowest takes a few, and
+ * Valgrind or a busy machine many times that. */
+#define TEST_TIMEOUT 60
+
+#define N_ELEMENTS(array) (sizeof(array) / sizeof(array)[0])
+
+/* A case of @suite, with the timeout, for the rule or behaviour that the tests
+ * behind it check. */
+#define add_case(suite, rule, ...) \
+	add_case_of(suite, rule, (const TTest *const[]){ __VA_ARGS__, NULL })
+TCase *add_case_of(Suite *suite, const char *rule, const TTest *const *tests);
+
+/* The same for one test that is run with _i from 0 up to @n. */
+void add_loop(Suite *suite, const char *rule, const TTest *test, size_t n);
+
+/* Runs the suite, frees it and gives the exit status for main(). */
+int run_suite(Suite *suite);
+
+/* Exit status of a test program that cannot run here, as automake has it. */
+#define SKIPPED 77
+
+/* Whether this kernel gives us an io_uring; says why not on standard error. */
+bool have_io_uring(void);
+
+/* Whether the program was built with a sanitizer, which sets limits to a test:
+ * there is no limiting the address space, and ThreadSanitizer takes up to 8,000
+ * threads and tasklets together. */
+#ifndef __has_feature
+#define __has_feature(name) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+enum { UNDER_TSAN = 1, UNDER_ASAN = 0, MOST_TASKLETS = 6000 };
+#elif defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+enum { UNDER_TSAN = 0, UNDER_ASAN = 1, MOST_TASKLETS = 20000 };
+#else
+enum { UNDER_TSAN = 0, UNDER_ASAN = 0, MOST_TASKLETS = 100000 };
+#endif
+
+/* Runs @body in a process of its own, which may not have used weft before the
+ * call, and reads what it writes to standard error.
+ *
+ * Return: its exit status, or the negated signal that ended it. */
+int in_child(int (*body)(void), char *errors, size_t size);
+
+/* A thread that runs @body, which must not assert. Fails the test if there is
+ * none to be had. */
+pthread_t start_thread(void *(*body)(void *arg), void *arg);
+void join_thread(pthread_t thread);
+
+/* Returns when the attached thread @id sleeps in the kernel. Keeps the caller's
+ * OS thread meanwhile. */
+void until_parked(uint64_t id);
+
+#endif /* WEFT_TESTS_SUPPORT_H */

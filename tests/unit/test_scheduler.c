@@ -1,0 +1,636 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scheduler where it is large, deep or pressed for time; the order of
+ * execution is the business of tests/trace.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <weft.h>
+
+#include "support.h"
+
+/* --- many --- */
+
+struct numbered {
+	int *next; /* shared: who comes next */
+	int number;
+	int rounds;
+	bool in_order;
+};
+
+static int take_turns(void *arg)
+{
+	struct numbered *n = arg;
+
+	n->in_order = true;
+	for (int i = 0; i < n->rounds; i++) {
+		if ((*n->next)++ != n->number + i * 1000000)
+			n->in_order = false;
+		weft_schedule();
+	}
+	return 0;
+}
+
+/* The order is that of spawning for any number of tasklets, round after round,
+ * though the queue has to grow on the way. */
+START_TEST(many_take_turns_in_order)
+{
+	static const int counts[] = { 1, 63, 64, 65, 1000, MOST_TASKLETS };
+	int n = counts[_i];
+	struct numbered *all = calloc((size_t)n, sizeof *all);
+	int next = 0;
+
+	for (int i = 0; i < n; i++) {
+		all[i] = (struct numbered){ &next, i, 3, false };
+		ck_assert(
+			!weft_tasklet_is_null(weft_spawn(take_turns, &all[i])));
+		ck_assert_uint_eq(weft_runcount(), (unsigned)i + 2);
+	}
+	for (int round = 0; round < 3; round++) {
+		next = round * 1000000;
+		weft_schedule();
+		ck_assert_int_eq(next, round * 1000000 + n);
+	}
+	ck_assert_int_eq(weft_run(), 0);
+	for (int i = 0; i < n; i++)
+		ck_assert_msg(all[i].in_order, "tasklet %d", i);
+	free(all);
+}
+END_TEST
+
+static int count_up(void *arg)
+{
+	++*(int *)arg;
+	return 0;
+}
+
+static long most_kilobytes(void)
+{
+	struct rusage usage;
+
+	ck_assert_int_eq(getrusage(RUSAGE_SELF, &usage), 0);
+	return usage.ru_maxrss;
+}
+
+/* A leaf needs memory for a stack only while it runs: a page each for those that
+ * are alive at once would be far more than what is used. */
+START_TEST(leaves_share_a_stack)
+{
+	enum { BATCHES = 3 };
+	long before = most_kilobytes();
+	int n = 0;
+
+	for (int i = 1; i <= BATCHES; i++) {
+		for (int k = 0; k < MOST_TASKLETS; k++)
+			ck_assert(!weft_tasklet_is_null(
+				weft_spawn(count_up, &n)));
+		ck_assert_int_eq(weft_run(), 0);
+		ck_assert_int_eq(n, i * MOST_TASKLETS);
+	}
+	if (!UNDER_ASAN && !UNDER_TSAN)
+		ck_assert_int_lt(most_kilobytes() - before, MOST_TASKLETS);
+}
+END_TEST
+
+/* Random removals and insertions, against a count of those in the ring. */
+START_TEST(runcount_follows_remove_and_insert)
+{
+	enum { N = 300, STEPS = 20000 };
+	weft_tasklet all[N];
+	bool is_in[N];
+	unsigned n_in = N;
+	int n_run = 0;
+
+	srandom((unsigned)_i + 1);
+	for (int i = 0; i < N; i++) {
+		all[i] = weft_spawn(count_up, &n_run);
+		is_in[i] = true;
+	}
+	for (int step = 0; step < STEPS; step++) {
+		int i = (int)(random() % N);
+
+		if (random() % 2) {
+			ck_assert_int_eq(weft_tasklet_remove(all[i]), 0);
+			n_in -= is_in[i];
+			is_in[i] = false;
+		} else {
+			ck_assert_int_eq(weft_tasklet_insert(all[i]), 0);
+			n_in += !is_in[i];
+			is_in[i] = true;
+		}
+		ck_assert_uint_eq(weft_runcount(), n_in + 1);
+	}
+	weft_pump();
+	ck_assert_int_eq(n_run, (int)n_in);
+	for (int i = 0; i < N; i++)
+		ck_assert(weft_tasklet_alive(all[i]) != is_in[i]);
+}
+END_TEST
+
+/* --- deep --- */
+
+struct nest {
+	int depth;
+	int deepest;
+	int n_back;
+	bool in_order;
+};
+
+/* Each run is inside of the one before, and they return from the inside. */
+static int nest_run(void *arg)
+{
+	struct nest *n = arg;
+	int depth = ++n->depth;
+
+	if (depth < n->deepest)
+		weft_spawn(nest_run, n);
+	if (weft_run() != 0 || n->n_back++ != n->deepest - depth)
+		n->in_order = false;
+	return 0;
+}
+
+START_TEST(runs_nest_deeply)
+{
+	struct nest n = { .deepest = 1000, .in_order = true };
+
+	weft_spawn(nest_run, &n);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(n.depth, 1000);
+	ck_assert_int_eq(n.n_back, 1000);
+	ck_assert(n.in_order);
+}
+END_TEST
+
+/* --- results --- */
+
+static int stop_with(void *arg)
+{
+	weft_stop(*(int *)arg);
+	return 0;
+}
+
+/* What weft_stop() was given arrives unchanged, whatever it is. */
+START_TEST(stop_hands_its_result_over)
+{
+	static int results[] = { 0,          1,         -1,       12345,
+				 -ECANCELED, INT32_MAX, INT32_MIN };
+	int result = results[_i];
+
+	weft_spawn(stop_with, &result);
+	ck_assert_int_eq(weft_run(), result);
+	weft_spawn(stop_with, &result);
+	ck_assert_int_eq(weft_pump(), result);
+	weft_spawn(stop_with, &result);
+	ck_assert_int_eq(weft_run_until(weft_now() + WEFT_SECOND * 1000),
+			 result);
+}
+END_TEST
+
+/* A failed tasklet does not make run fail. */
+static int end_badly(void *arg)
+{
+	(void)arg;
+	return -EIO;
+}
+
+START_TEST(run_ignores_results_of_tasklets)
+{
+	weft_spawn(end_badly, NULL);
+	ck_assert_int_eq(weft_run(), 0);
+}
+END_TEST
+
+/* --- run_until --- */
+
+static int yield_for_ever(void *arg)
+{
+	for (;;) {
+		++*(uint64_t *)arg;
+		if (weft_schedule() < 0)
+			return -ECANCELED;
+	}
+}
+
+/* Its time is up though others are runnable all the while. */
+START_TEST(run_until_ends_a_busy_run)
+{
+	uint64_t a = 0, b = 0;
+
+	weft_spawn(yield_for_ever, &a);
+	weft_spawn(yield_for_ever, &b);
+	ck_assert_int_eq(weft_run_until(weft_now() + 5 * WEFT_MILLISECOND),
+			 -ETIMEDOUT);
+	ck_assert_uint_gt(a, 0);
+	ck_assert_uint_gt(b, 0);
+	ck_assert_uint_eq(weft_runcount(), 3);
+}
+END_TEST
+
+/* A deadline that has passed counts too: those that would run for ever are left
+ * after a bounded number of switches. */
+START_TEST(run_until_with_a_deadline_that_has_passed)
+{
+	static const int64_t passed[] = { 0, 1, -1, INT64_MIN };
+	uint64_t a = 0;
+
+	weft_spawn(yield_for_ever, &a);
+	ck_assert_int_eq(weft_run_until(passed[_i]), -ETIMEDOUT);
+	ck_assert_uint_lt(a, 10000);
+}
+END_TEST
+
+static int pause_for_ever(void *arg)
+{
+	(void)arg;
+	return weft_schedule_remove();
+}
+
+/* Its time is up while the thread is parked: a paused tasklet is left. */
+START_TEST(run_until_ends_a_parked_run)
+{
+	weft_tasklet t = weft_spawn(pause_for_ever, NULL);
+	int64_t deadline = weft_now() + 5 * WEFT_MILLISECOND;
+
+	ck_assert_int_eq(weft_run_until(deadline), -ETIMEDOUT);
+	ck_assert(weft_now() >= deadline);
+	ck_assert_int_eq(weft_tasklet_state(t), WEFT_PAUSED);
+	weft_tasklet_insert(t);
+	ck_assert_int_eq(weft_run_until(weft_now() + 1000 * WEFT_SECOND), 0);
+}
+END_TEST
+
+/* All have ended before its time is up; the timer is gone then. */
+START_TEST(run_until_returns_as_run_does)
+{
+	int n = 0;
+	int64_t deadline = weft_now() + 5 * WEFT_MILLISECOND;
+
+	weft_spawn(count_up, &n);
+	ck_assert_int_eq(weft_run_until(deadline), 0);
+	ck_assert_int_eq(n, 1);
+	ck_assert_int_eq(weft_run_until(WEFT_FOREVER), 0);
+	while (weft_now() < deadline)
+		;
+	weft_spawn(count_up, &n);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(n, 2);
+}
+END_TEST
+
+struct timed {
+	int64_t deadline;
+	int rc;
+};
+
+static int run_timed(void *arg)
+{
+	struct timed *t = arg;
+
+	t->rc = weft_run_until(t->deadline);
+	return 0;
+}
+
+/* Nested: the outer one's time is up first. It returns -ETIMEDOUT, and the inner
+ * one 0. */
+START_TEST(run_until_of_the_outer_ends_the_inner)
+{
+	struct timed inner = { WEFT_FOREVER, 1 };
+	weft_tasklet paused = weft_spawn(pause_for_ever, NULL);
+
+	weft_spawn(run_timed, &inner);
+	ck_assert_int_eq(weft_run_until(weft_now() + WEFT_MILLISECOND),
+			 -ETIMEDOUT);
+	ck_assert_int_eq(inner.rc, 1);
+	weft_schedule();
+	ck_assert_int_eq(inner.rc, 0);
+	weft_tasklet_insert(paused);
+	ck_assert_int_eq(weft_run(), 0);
+}
+END_TEST
+
+/* Nested: the inner one's time is up first, and the outer one goes on. */
+START_TEST(run_until_of_the_inner_leaves_the_outer)
+{
+	struct timed inner = { weft_now() + WEFT_MILLISECOND, 1 };
+	weft_tasklet paused = weft_spawn(pause_for_ever, NULL);
+
+	weft_spawn(run_timed, &inner);
+	ck_assert_int_eq(weft_run_until(weft_now() + 20 * WEFT_MILLISECOND),
+			 -ETIMEDOUT);
+	ck_assert_int_eq(inner.rc, -ETIMEDOUT);
+	weft_tasklet_insert(paused);
+	ck_assert_int_eq(weft_run(), 0);
+}
+END_TEST
+
+/* --- nobody starves --- */
+
+struct pair {
+	bool is_over;
+	uint64_t n_switches;
+};
+
+static int yield_until_over(void *arg)
+{
+	struct pair *p = arg;
+
+	while (!p->is_over) {
+		p->n_switches++;
+		weft_schedule();
+	}
+	return 0;
+}
+
+enum { SWITCHES_ENOUGH = 1000 };
+
+static int sleep_shortly(void *arg)
+{
+	struct pair *p = arg;
+	int64_t due = weft_now() + WEFT_MILLISECOND;
+
+	weft_sleep_until(due);
+	p->is_over = true;
+	return 0;
+}
+
+/* Two that only run each other do not keep a sleeper waiting: once it is due,
+ * it runs within a bounded number of switches. The thread is kept until then. */
+START_TEST(busy_pair_does_not_starve_timers)
+{
+	struct pair p = { .is_over = false };
+	int64_t start = weft_now();
+
+	weft_spawn(sleep_shortly, &p);
+	weft_schedule();
+	while (weft_now() < start + 5 * WEFT_MILLISECOND)
+		;
+	weft_spawn(yield_until_over, &p);
+	weft_spawn(yield_until_over, &p);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_uint_le(p.n_switches, SWITCHES_ENOUGH);
+}
+END_TEST
+
+struct reader {
+	struct pair pair;
+	int (*go_to)(weft_tasklet t);
+	int fd;
+	ssize_t rc;
+};
+
+static int read_one(void *arg)
+{
+	struct reader *r = arg;
+	char byte;
+
+	r->rc = weft_read(r->fd, &byte, 1);
+	r->pair.is_over = true;
+	return 0;
+}
+
+/* Nor a reader whose byte is there. */
+START_TEST(busy_pair_does_not_starve_io)
+{
+	struct reader r = { .rc = -1 };
+	int fds[2];
+
+	if (!have_io_uring())
+		return;
+	ck_assert_int_eq(pipe(fds), 0);
+	r.fd = fds[0];
+	weft_spawn(read_one, &r);
+	weft_spawn(yield_until_over, &r.pair);
+	weft_spawn(yield_until_over, &r.pair);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(r.rc, 1);
+	ck_assert_uint_le(r.pair.n_switches, SWITCHES_ENOUGH);
+}
+END_TEST
+
+/* Nor one whose byte comes while they are at it. */
+static int yield_and_write(void *arg)
+{
+	struct reader *r = arg;
+
+	for (int i = 0; i < 10000; i++)
+		weft_schedule();
+	r->pair.n_switches = 0;
+	if (write(r->fd + 1, "x", 1) != 1)
+		abort();
+	return yield_until_over(&r->pair);
+}
+
+START_TEST(busy_pair_does_not_starve_io_that_comes)
+{
+	struct reader r = { .rc = -1 };
+	int fds[2];
+
+	if (!have_io_uring())
+		return;
+	ck_assert_int_eq(pipe(fds), 0);
+	ck_assert_int_eq(fds[1], fds[0] + 1);
+	r.fd = fds[0];
+	weft_spawn(read_one, &r);
+	weft_spawn(yield_and_write, &r);
+	weft_spawn(yield_until_over, &r.pair);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(r.rc, 1);
+	ck_assert_uint_le(r.pair.n_switches, SWITCHES_ENOUGH);
+}
+END_TEST
+
+/* Nor those who hand an element back and forth, who never call schedule. */
+struct ping {
+	struct reader reader;
+	weft_channel *there, *back;
+};
+
+static int ping(void *arg)
+{
+	struct ping *p = arg;
+	int ball = 0;
+
+	while (!p->reader.pair.is_over) {
+		p->reader.pair.n_switches++;
+		weft_channel_send(p->there, &ball);
+		weft_channel_receive(p->back, &ball);
+	}
+	ball = -1;
+	weft_channel_send(p->there, &ball);
+	return 0;
+}
+
+static int pong(void *arg)
+{
+	struct ping *p = arg;
+	int ball;
+
+	for (;;) {
+		weft_channel_receive(p->there, &ball);
+		if (ball < 0)
+			return 0;
+		weft_channel_send(p->back, &ball);
+	}
+}
+
+START_TEST(ping_pong_does_not_starve_io)
+{
+	struct ping p = { .there = weft_channel_new(sizeof(int), 0),
+			  .back = weft_channel_new(sizeof(int), 0) };
+	int fds[2];
+
+	if (!have_io_uring())
+		return;
+	ck_assert_int_eq(pipe(fds), 0);
+	p.reader.fd = fds[0];
+	weft_spawn(read_one, &p.reader);
+	weft_spawn(ping, &p);
+	weft_spawn(pong, &p);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_uint_le(p.reader.pair.n_switches, SWITCHES_ENOUGH);
+	weft_channel_unref(p.there);
+	weft_channel_unref(p.back);
+}
+END_TEST
+
+/* Nor those who spawn the next one at their end. */
+static int spawn_the_next(void *arg)
+{
+	struct reader *r = arg;
+
+	r->pair.n_switches++;
+	if (!r->pair.is_over)
+		weft_spawn(spawn_the_next, r);
+	return 0;
+}
+
+START_TEST(chain_of_short_lives_does_not_starve_io)
+{
+	struct reader r = { .rc = -1 };
+	int fds[2];
+
+	if (!have_io_uring())
+		return;
+	ck_assert_int_eq(pipe(fds), 0);
+	r.fd = fds[0];
+	weft_spawn(read_one, &r);
+	weft_spawn(spawn_the_next, &r);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_uint_le(r.pair.n_switches, SWITCHES_ENOUGH);
+}
+END_TEST
+
+/* Nor those who run or switch to each other by name, who could keep it from its
+ * turn (rule R3), but not from becoming runnable. */
+static int go_to_main(void *arg)
+{
+	struct reader *r = arg;
+
+	while (!r->pair.is_over) {
+		r->pair.n_switches++;
+		r->go_to(weft_main());
+	}
+	return 0;
+}
+
+START_TEST(going_to_each_other_does_not_starve_io)
+{
+	struct reader r = { .rc = -1,
+			    .go_to = _i ? weft_tasklet_switch
+					: weft_tasklet_run };
+	weft_tasklet reader, other;
+	int fds[2];
+
+	if (!have_io_uring())
+		return;
+	ck_assert_int_eq(pipe(fds), 0);
+	r.fd = fds[0];
+	reader = weft_spawn(read_one, &r);
+	weft_schedule();
+	other = weft_spawn(go_to_main, &r);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	while (weft_tasklet_state(reader) == WEFT_BLOCKED &&
+	       r.pair.n_switches <= SWITCHES_ENOUGH)
+		r.go_to(other);
+	ck_assert_uint_le(r.pair.n_switches, SWITCHES_ENOUGH);
+	weft_tasklet_insert(other);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(r.rc, 1);
+}
+END_TEST
+
+static int wait_for_byte(void *arg)
+{
+	struct reader *r = arg;
+
+	return read_one(r);
+}
+
+/* A pump takes in what has finished when it starts, and never waits. */
+START_TEST(pump_takes_in_finished_io)
+{
+	struct reader r = { .rc = -1 };
+	int fds[2];
+
+	if (!have_io_uring())
+		return;
+	ck_assert_int_eq(pipe(fds), 0);
+	r.fd = fds[0];
+	weft_spawn(wait_for_byte, &r);
+	ck_assert_int_eq(weft_pump(), 1);
+	ck_assert_int_eq(weft_pump(), 1);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(weft_pump(), 0);
+	ck_assert_int_eq(r.rc, 1);
+}
+END_TEST
+
+/* And timers that are due. */
+START_TEST(pump_takes_in_timers_that_are_due)
+{
+	struct pair p = { .is_over = false };
+	int64_t start = weft_now();
+
+	weft_spawn(sleep_shortly, &p);
+	ck_assert_int_eq(weft_pump(), 1);
+	while (weft_now() < start + 5 * WEFT_MILLISECOND)
+		;
+	ck_assert_int_eq(weft_pump(), 0);
+	ck_assert(p.is_over);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("scheduler");
+
+	add_loop(s, "many", many_take_turns_in_order, 6);
+	add_case(s, "leaves", leaves_share_a_stack);
+	add_loop(s, "runcount", runcount_follows_remove_and_insert, 5);
+	add_case(s, "deep", runs_nest_deeply);
+	add_loop(s, "stop", stop_hands_its_result_over, 7);
+	add_case(s, "run", run_ignores_results_of_tasklets);
+	add_case(s, "run_until", run_until_ends_a_busy_run,
+		 run_until_ends_a_parked_run, run_until_returns_as_run_does,
+		 run_until_of_the_outer_ends_the_inner,
+		 run_until_of_the_inner_leaves_the_outer);
+	add_loop(s, "run_until in the past",
+		 run_until_with_a_deadline_that_has_passed, 4);
+	add_case(s, "nobody starves", busy_pair_does_not_starve_timers,
+		 busy_pair_does_not_starve_io,
+		 busy_pair_does_not_starve_io_that_comes,
+		 ping_pong_does_not_starve_io,
+		 chain_of_short_lives_does_not_starve_io);
+	add_loop(s, "nobody starves by name",
+		 going_to_each_other_does_not_starve_io, 2);
+	add_case(s, "pump", pump_takes_in_finished_io,
+		 pump_takes_in_timers_that_are_due);
+	return run_suite(s);
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weft-bench: what its files share.
+ *
+ * A workload has variants, and each repeat of a variant is a process of its
+ * own: weft-bench run again with --run, or a peer's program. So runs cannot
+ * warm each other's memory, an environment variable that the library reads once
+ * can differ between them, and one that crashes or hangs is named. The process
+ * prints one line (see protocol in child.c), from which the parent makes a
+ * result. The variants of a workload take turns, repeat by repeat, so that a
+ * machine that changes its speed does so to all of them.
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum {
+	MAX_DETAILS = 4,
+	MAX_REPEATS = 1000,
+	MAX_THREADS = 1024,
+	DETAIL_NAME_SIZE = 24,
+	PROBLEM_SIZE = 200
+};
+
+/* A figure beside the time, such as bytes per tasklet. */
+struct detail {
+	char name[DETAIL_NAME_SIZE];
+	double value;
+};
+
+/* What one process measured. */
+struct sample {
+	uint64_t operations;
+	int64_t wall_ns;
+	int64_t cpu_ns; /* of all its threads */
+	struct detail details[MAX_DETAILS];
+	size_t n_details;
+};
+
+struct variant;
+struct options;
+
+/* One run of a variant in its process, on one of its threads. */
+struct run {
+	const struct variant *variant;
+	const struct options *options;
+	uint64_t
+		operations; /* to do; a workload may round it and says so here */
+	uint64_t size;
+	struct sample sample;
+	void *together; /* a barrier when several threads run copies */
+	int64_t began_ns, ended_ns;
+	int64_t cpu_ns; /* of the run's own thread, in between */
+};
+
+enum {
+	VARIANT_FIXED = 1,       /* does `size` operations, not a duration's */
+	VARIANT_TWO_THREADS = 2, /* has its own threads, for --pin */
+	VARIANT_PEER = 4,        /* runs with --peers only */
+	VARIANT_LATENESS = 8,    /* its time is no cost, so there is no rate */
+};
+
+struct variant {
+	const char *workload;
+	const char *name;
+	const char *operation;      /* what is counted and timed */
+	void (*run)(struct run *r); /* NULL: the peer program does it */
+	const char *program;        /* of a peer, see tools/peers */
+	unsigned count; /* of stacks or tasklets, where there are some */
+	uint64_t size;  /* the default; 0: --size means nothing to it */
+	const char *size_meaning;
+	unsigned flags;
+	const char *doorbell; /* WEFT_WAKE of the process, with WEFT_SPIN=0 */
+	const char
+		*against; /* the variant of the workload this is compared to */
+	const char *about;
+};
+
+extern const struct variant variants[];
+extern const size_t n_variants;
+
+enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
+
+struct options {
+	char **names; /* of workloads, or workload/variant */
+	size_t n_names;
+	uint64_t size; /* 0: each workload's own */
+	unsigned threads;
+	int64_t duration_ns;
+	unsigned repeats;
+	const char *pin;
+	int cpus[2]; /* of the two threads; -1: wherever they are put */
+	bool peers;
+	enum format format;
+	const char *run; /* hidden: be the process of this variant */
+	uint64_t operations;
+	int argc;
+	char **argv;
+};
+
+/* The results of a variant's repeats. */
+struct result {
+	const struct variant *variant;
+	unsigned n;
+	double *ns;     /* per operation */
+	double *cpu_ns; /* per operation */
+	double *details[MAX_DETAILS];
+	char detail_names[MAX_DETAILS][DETAIL_NAME_SIZE];
+	size_t n_details;
+	uint64_t operations; /* per repeat */
+	bool failed;
+	char problem[PROBLEM_SIZE]; /* why there is none; empty: there is one */
+};
+
+struct spread {
+	double median, min, max;
+};
+
+/* --- child.c: the process of one run --- */
+
+int child_main(const struct options *o);
+/* Around what is measured; to be called on the run's own thread, from any of its
+ * tasklets. */
+void run_begin(struct run *r);
+void run_end(struct run *r);
+void run_detail(struct run *r, const char *name, double value);
+/* Say why there is no result, and end the process. */
+_Noreturn void run_fail(int64_t rc, const char *what);
+_Noreturn void run_unavailable(const char *why);
+
+/* @rc, a call's result, unless it is an error. */
+static inline int64_t must(int64_t rc, const char *what)
+{
+	if (__builtin_expect(rc < 0, 0))
+		run_fail(rc, what);
+	return rc;
+}
+
+/* --- pair.c: two threads that do something with each other --- */
+
+/* Runs @side once on each of two new threads, placed by --pin, each with a run
+ * of its own: both time theirs. The wall time of side 0 counts, and the sums of
+ * their CPU times and details. */
+void pair_run(struct run *r, void *shared,
+	      void (*side)(struct run *r, int which, void *shared));
+/* Sets cpus[] from @o->pin. NULL, or what is wrong with it. */
+const char *pin_resolve(struct options *o);
+
+/* --- spawn.c: running one --- */
+
+enum outcome { OUTCOME_DONE, OUTCOME_UNAVAILABLE, OUTCOME_FAILED };
+
+/* Runs @v once. When that is not done, @problem says why. */
+enum outcome run_variant(const struct options *o, const struct variant *v,
+			 uint64_t operations, struct sample *sample,
+			 char problem[PROBLEM_SIZE]);
+
+/* --- measure.c: repeats --- */
+
+void measure_workload(const struct options *o, struct result *results,
+		      size_t n);
+void result_free(struct result *r);
+struct spread spread_of(const double *values, unsigned n);
+/* Of the variant's time by that of what it is compared with, repeat by repeat.
+ * False when one of them has no result. */
+bool ratio_of(const struct result *ours, const struct result *theirs,
+	      struct spread *wall, struct spread *cpu);
+const struct result *result_against(const struct result *results, size_t n,
+				    const struct result *theirs);
+
+/* --- report.c --- */
+
+void report_begin(const struct options *o);
+void report_workload(const struct options *o, const struct result *results,
+		     size_t n);
+void report_end(const struct options *o);
+void report_list(void);
+/* Shows @text on a terminal in place of the last one; NULL: nothing more. */
+void progress(const struct options *o, const char *text);
+
+/* --- machine.c: what it was measured on --- */
+
+struct fact {
+	const char *name;
+	char value[400];
+};
+
+enum { N_FACTS = 9 };
+
+void machine_facts(const struct options *o, struct fact facts[N_FACTS]);
+
+/* --- doorbell.c --- */
+
+struct scheduler;
+
+/* The calling thread's. */
+struct scheduler *doorbell_self(void);
+/* Waits until @s is parked and returns what it is to be woken by. */
+const char *doorbell_of_parked(struct scheduler *s);
+/* What a thread with nothing in flight is woken by in this process. */
+const char *doorbell_in_use(void);
+
+/* --- the workloads --- */
+
+void run_switch(struct run *r);
+void run_yield(struct run *r);
+void run_yield_places(struct run *r);
+void run_spawn(struct run *r);
+void run_alive(struct run *r);
+void run_timers(struct run *r);
+void run_nop(struct run *r);
+void run_pingpong(struct run *r);
+void run_pingpong_pair(struct run *r);
+void run_stream(struct run *r);
+void run_stream_pair(struct run *r);
+void run_ring(struct run *r);
+void run_skynet(struct run *r);
+void run_sieve(struct run *r);
+void run_wake(struct run *r);
+void run_bare_spin(struct run *r);
+void run_bare_futex(struct run *r);
+void run_bare_msg_ring(struct run *r);
+void run_bare_msg_ring_sqe(struct run *r);
+void run_bare_eventfd(struct run *r);
+
+#endif /* BENCH_H */

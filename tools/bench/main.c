@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weft-bench: the command line, and which variants it selects.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <weft.h>
+
+#include "bench.h"
+
+/* Options without a letter. */
+enum {
+	OPTION_JSON = 256,
+	OPTION_CSV,
+	OPTION_LIST,
+	OPTION_PEERS,
+	OPTION_RUN,
+	OPTION_OPS
+};
+
+static const struct argp_option argp_options[] = {
+	{ "size", 'n', "N", 0,
+	  "how many tasklets, leaves or primes, for the workloads that --list shows a size for",
+	  0 },
+	{ "threads", 't', "N", 0,
+	  "run N copies at once, each on a thread of its own, of the workloads that use one thread and have a duration (1)",
+	  0 },
+	{ "duration", 'd', "TIME", 0,
+	  "how long a repeat takes, as 200ms or 1.5s (150ms)", 0 },
+	{ "repeats", 'r', "N", 0, "how many to take the median of (5)", 0 },
+	{ "pin", 'p', "WHERE", 0,
+	  "the CPUs of workloads with two threads: apart (default), together, none, or two numbers as 0,1",
+	  0 },
+	{ "peers", OPTION_PEERS, NULL, 0,
+	  "run what others do the same with in turns with weft, and print the ratios",
+	  0 },
+	{ "json", OPTION_JSON, NULL, 0, "print JSON", 1 },
+	{ "csv", OPTION_CSV, NULL, 0, "print comma-separated values", 1 },
+	{ "list", OPTION_LIST, NULL, 0, "list all workloads and variants", 2 },
+	{ "run", OPTION_RUN, "VARIANT", OPTION_HIDDEN, NULL, 0 },
+	{ "ops", OPTION_OPS, "N", OPTION_HIDDEN, NULL, 0 },
+	{ 0 },
+};
+
+static uint64_t number(struct argp_state *state, const char *option,
+		       const char *text, uint64_t least, uint64_t most)
+{
+	unsigned long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || n < least ||
+	    n > most)
+		argp_error(state,
+			   "--%s=%s: it takes a whole number from %ju to %ju",
+			   option, text, (uintmax_t)least, (uintmax_t)most);
+	return n;
+}
+
+static int64_t duration(struct argp_state *state, const char *text)
+{
+	char *unit;
+	double value = strtod(text, &unit);
+
+	if (strcmp(unit, "s") == 0)
+		value *= 1e9;
+	else if (strcmp(unit, "ms") == 0)
+		value *= 1e6;
+	else
+		value = 0;
+	if (!(value >= 1e6 && value <= 60e9))
+		argp_error(
+			state,
+			"--duration=%s: it takes a time from 1ms to 60s, with its unit",
+			text);
+	return (int64_t)value;
+}
+
+static void set_format(struct argp_state *state, enum format format)
+{
+	struct options *o = state->input;
+
+	if (o->format != FORMAT_TABLE && o->format != format)
+		argp_error(state, "--json and --csv exclude each other");
+	o->format = format;
+}
+
+static bool is_named(const struct variant *v, const char *name)
+{
+	size_t length = strlen(v->workload);
+
+	if (strcmp(name, "all") == 0 || strcmp(name, v->workload) == 0)
+		return true;
+	return strncmp(name, v->workload, length) == 0 && name[length] == '/' &&
+	       strcmp(name + length + 1, v->name) == 0;
+}
+
+static void check_name(struct argp_state *state, const char *name)
+{
+	const char *last = "";
+	char known[256] = "all";
+
+	for (size_t i = 0; i < n_variants; i++) {
+		if (is_named(&variants[i], name))
+			return;
+		if (strcmp(variants[i].workload, last) == 0)
+			continue;
+		last = variants[i].workload;
+		strncat(known, " ", sizeof known - strlen(known) - 1);
+		strncat(known, last, sizeof known - strlen(known) - 1);
+	}
+	argp_error(
+		state,
+		"%s is no workload; there are %s, and single variants as --list shows them",
+		name, known);
+}
+
+static void check_together(struct argp_state *state)
+{
+	struct options *o = state->input;
+	const char *wrong = pin_resolve(o);
+
+	if (wrong)
+		argp_error(state, "--pin=%s: %s", o->pin, wrong);
+	if (o->peers && o->threads > 1)
+		argp_error(
+			state,
+			"--peers compares one thread with one: it does not go with --threads above 1");
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case 'n':
+		o->size = number(state, "size", arg, 1, 100000000);
+		return 0;
+	case 't':
+		o->threads =
+			(unsigned)number(state, "threads", arg, 1, MAX_THREADS);
+		return 0;
+	case 'd':
+		o->duration_ns = duration(state, arg);
+		return 0;
+	case 'r':
+		o->repeats =
+			(unsigned)number(state, "repeats", arg, 1, MAX_REPEATS);
+		return 0;
+	case 'p':
+		o->pin = arg;
+		return 0;
+	case OPTION_PEERS:
+		o->peers = true;
+		return 0;
+	case OPTION_JSON:
+		set_format(state, FORMAT_JSON);
+		return 0;
+	case OPTION_CSV:
+		set_format(state, FORMAT_CSV);
+		return 0;
+	case OPTION_LIST:
+		report_list();
+		exit(EXIT_SUCCESS);
+	case OPTION_RUN:
+		o->run = arg;
+		return 0;
+	case OPTION_OPS:
+		o->operations = number(state, "ops", arg, 1, UINT64_MAX);
+		return 0;
+	case ARGP_KEY_ARG:
+		check_name(state, arg);
+		o->names[o->n_names++] = arg;
+		return 0;
+	case ARGP_KEY_END:
+		check_together(state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static bool is_selected(const struct options *o, const struct variant *v)
+{
+	/* what a variant is compared with comes along with it */
+	struct variant compared = { .workload = v->workload,
+				    .name = v->against ? v->against : v->name };
+	bool may_come_along = o->peers || !(v->flags & VARIANT_PEER);
+
+	for (size_t i = 0; i < o->n_names; i++) {
+		const char *name = o->names[i];
+
+		if (strchr(name, '/') && is_named(v, name))
+			return true;
+		if (may_come_along &&
+		    (is_named(v, name) || is_named(&compared, name)))
+			return true;
+	}
+	return o->n_names == 0 && may_come_along;
+}
+
+/* Runs the selected variants of the workload that starts at *@i. False when one
+ * failed. */
+static bool run_workload(const struct options *o, size_t *i)
+{
+	const char *workload = variants[*i].workload;
+	struct result results[n_variants];
+	bool all_well = true;
+	size_t n = 0;
+
+	for (; *i < n_variants && strcmp(variants[*i].workload, workload) == 0;
+	     ++*i)
+		if (is_selected(o, &variants[*i]))
+			results[n++] =
+				(struct result){ .variant = &variants[*i] };
+	if (n == 0)
+		return true;
+	measure_workload(o, results, n);
+	report_workload(o, results, n);
+	for (size_t k = 0; k < n; k++) {
+		all_well = all_well && !results[k].failed;
+		result_free(&results[k]);
+	}
+	return all_well;
+}
+
+static int run_selected(const struct options *o)
+{
+	bool all_well = true;
+
+	report_begin(o);
+	for (size_t i = 0; i < n_variants;)
+		all_well = run_workload(o, &i) && all_well;
+	report_end(o);
+	return all_well ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void print_version(FILE *stream, struct argp_state *state)
+{
+	(void)state;
+	fprintf(stream, "weft-bench %s\n", weft_version());
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = argp_options,
+		.parser = parse,
+		.args_doc = "[WORKLOAD | WORKLOAD/VARIANT | all]...",
+		.doc = "Measure what weft costs on this machine."
+		       "\vEach repeat runs in a process of its own, and the "
+		       "variants of a workload take turns. Times are per "
+		       "operation, the median of the repeats; CPU time is that "
+		       "of all threads together. The exit status is 1 when a "
+		       "variant failed.",
+	};
+	struct options o = { .threads = 1,
+			     .duration_ns = 150 * WEFT_MILLISECOND,
+			     .repeats = 5,
+			     .pin = "apart",
+			     .argc = argc,
+			     .argv = argv };
+	int status;
+
+	argp_program_version_hook = print_version;
+	argp_err_exit_status = EX_USAGE;
+	o.names = calloc((size_t)argc, sizeof *o.names);
+	if (!o.names) {
+		fputs("weft-bench: out of memory\n", stderr);
+		return EXIT_FAILURE;
+	}
+	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	status = o.run ? child_main(&o) : run_selected(&o);
+	free(o.names);
+	return status;
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Running one variant once, in a process of its own.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How long a process may take before it counts as hanging: far above what is
+ * asked of it on the slowest machine. */
+enum { PATIENCE_MS = 60 * 1000, PATIENCE_FACTOR = 100 };
+
+#ifndef BENCH_PEER_DIR
+#define BENCH_PEER_DIR "/usr/local/libexec/weft"
+#endif
+
+/* Where a peer's program is: installed, or beside this one where both were
+ * built. False when it is nowhere. */
+static bool find_peer(const char *program, char *path, size_t size)
+{
+	char self[1024];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+	self[n > 0 ? n : 0] = '\0';
+	snprintf(path, size, "%s/peers/%s", dirname(self), program);
+	if (access(path, X_OK) == 0)
+		return true;
+	snprintf(path, size, "%s/%s", BENCH_PEER_DIR, program);
+	return access(path, X_OK) == 0;
+}
+
+/* In the new process. */
+_Noreturn static void become(const struct options *o, const struct variant *v,
+			     const char *path, uint64_t operations)
+{
+	char run[128], ops[32], size[32], threads[32], pin[48], count[16];
+	char *child[] = { "weft-bench", run, ops, threads, pin, size, NULL };
+	char *peer[] = { (char *)path, count, ops + strlen("--ops="), NULL };
+
+	if (v->doorbell) {
+		setenv("WEFT_WAKE", v->doorbell, 1);
+		setenv("WEFT_SPIN", "0", 1);
+	}
+	snprintf(run, sizeof run, "--run=%s/%s", v->workload, v->name);
+	snprintf(ops, sizeof ops, "--ops=%ju", (uintmax_t)operations);
+	snprintf(size, sizeof size, "--size=%ju", (uintmax_t)o->size);
+	snprintf(threads, sizeof threads, "--threads=%u", o->threads);
+	snprintf(pin, sizeof pin, o->cpus[0] < 0 ? "--pin=none" : "--pin=%d,%d",
+		 o->cpus[0], o->cpus[1]);
+	snprintf(count, sizeof count, "%u", v->count);
+	if (!o->size)
+		child[5] = NULL; /* the workload's own */
+	execv(path, v->run ? child : peer);
+	dprintf(STDOUT_FILENO, "failed cannot run %s: %s\n", path,
+		strerror(errno));
+	_exit(EX_OSERR);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* All that comes until the other end is closed. False when that takes longer
+ * than @patience_ms. */
+static bool read_all(int fd, char *text, size_t size, int64_t patience_ms)
+{
+	int64_t end = now_ms() + patience_ms;
+	size_t length = 0;
+
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		int64_t left = end - now_ms();
+		ssize_t n;
+
+		if (left <= 0)
+			return false;
+		if (poll(&p, 1, (int)left) <= 0)
+			continue;
+		n = read(fd, text + length, size - 1 - length);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || length + (size_t)n == size - 1)
+			break;
+		length += (size_t)n;
+	}
+	text[length] = '\0';
+	return true;
+}
+
+static bool parse(const char *text, struct sample *s)
+{
+	uintmax_t operations;
+	intmax_t wall, cpu;
+	int used = 0;
+
+	*s = (struct sample){ 0 };
+	if (sscanf(text, "ok %ju %jd %jd%n", &operations, &wall, &cpu, &used) <
+		    3 ||
+	    !operations)
+		return false;
+	s->operations = operations;
+	s->wall_ns = wall > 0 ? wall : 1;
+	s->cpu_ns = cpu;
+	for (text += used; s->n_details < MAX_DETAILS; text += used) {
+		struct detail *d = &s->details[s->n_details];
+
+		if (sscanf(text, " %23[^= \n]=%lf%n", d->name, &d->value,
+			   &used) < 2)
+			break;
+		s->n_details++;
+	}
+	return true;
+}
+
+/* What became of a process that printed @text. */
+static enum outcome judge(char *text, int status, struct sample *sample,
+			  char problem[PROBLEM_SIZE])
+{
+	text[strcspn(text, "\n")] = '\0';
+	if (WIFSIGNALED(status)) {
+		snprintf(problem, PROBLEM_SIZE, "ended by signal %d (%s)",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
+		return OUTCOME_FAILED;
+	}
+	if (status == 0 && parse(text, sample))
+		return OUTCOME_DONE;
+	if (strncmp(text, "unavailable ", 12) == 0) {
+		snprintf(problem, PROBLEM_SIZE, "%.150s", text + 12);
+		return OUTCOME_UNAVAILABLE;
+	}
+	if (strncmp(text, "failed ", 7) == 0)
+		snprintf(problem, PROBLEM_SIZE, "%.150s", text + 7);
+	else
+		snprintf(problem, PROBLEM_SIZE,
+			 "ended with status %d and no result",
+			 WEXITSTATUS(status));
+	return OUTCOME_FAILED;
+}
+
+enum outcome run_variant(const struct options *o, const struct variant *v,
+			 uint64_t operations, struct sample *sample,
+			 char problem[PROBLEM_SIZE])
+{
+	int64_t patience_ms =
+		PATIENCE_MS + o->duration_ns / 1000000 * PATIENCE_FACTOR;
+	char path[1200] = "/proc/self/exe";
+	char text[1024];
+	int ends[2], status;
+	bool in_time;
+	pid_t pid;
+
+	if (!v->run && !find_peer(v->program, path, sizeof path)) {
+		snprintf(problem, PROBLEM_SIZE, "%s was not built", v->program);
+		return OUTCOME_UNAVAILABLE;
+	}
+	fflush(NULL);
+	if (pipe(ends) < 0 || (pid = fork()) < 0) {
+		snprintf(problem, PROBLEM_SIZE, "cannot start a process: %s",
+			 strerror(errno));
+		return OUTCOME_FAILED;
+	}
+	if (pid == 0) {
+		dup2(ends[1], STDOUT_FILENO);
+		close(ends[0]);
+		close(ends[1]);
+		become(o, v, path, operations);
+	}
+	close(ends[1]);
+	in_time = read_all(ends[0], text, sizeof text, patience_ms);
+	if (!in_time)
+		kill(pid, SIGKILL);
+	close(ends[0]);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!in_time) {
+		snprintf(problem, PROBLEM_SIZE, "no result after %jd s",
+			 (intmax_t)patience_ms / 1000);
+		return OUTCOME_FAILED;
+	}
+	return judge(text, status, sample, problem);
+}

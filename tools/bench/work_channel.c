@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pingpong, stream, ring: tasklets that pass messages.
+ */
+#include <stdlib.h>
+
+#include "work.h"
+
+/* Passed before the clock starts between two threads: both have their ring and
+ * have met. */
+enum { UNTIMED = 16 };
+
+struct table {
+	struct run *run;
+	weft_channel *there, *back;
+};
+
+static struct table table_for(struct run *r)
+{
+	return (struct table){ .run = r,
+			       .there = work_channel(),
+			       .back = work_channel() };
+}
+
+static void clear(struct table *t)
+{
+	weft_channel_unref(t->there);
+	weft_channel_unref(t->back);
+}
+
+/* --- pingpong --- */
+
+static void serve(struct table *t, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		work_send(t->there, i);
+		if (work_receive(t->back) != i)
+			run_fail(-EBADMSG, "what came back");
+	}
+}
+
+static void give_back(struct table *t, uint64_t n)
+{
+	while (n--)
+		work_send(t->back, work_receive(t->there));
+}
+
+static int server(void *arg)
+{
+	struct table *t = arg;
+
+	run_begin(t->run);
+	serve(t, t->run->operations);
+	run_end(t->run);
+	return 0;
+}
+
+static int receiver_back(void *arg)
+{
+	struct table *t = arg;
+
+	give_back(t, t->run->operations);
+	return 0;
+}
+
+void run_pingpong(struct run *r)
+{
+	struct table t = table_for(r);
+
+	work_spawn(receiver_back, &t);
+	work_spawn(server, &t);
+	must(weft_run(), "weft_run");
+	clear(&t);
+}
+
+/* One thread of two plays its part, first a little untimed. */
+static void play_timed(struct run *r, struct table *t,
+		       void (*play)(struct table *t, uint64_t n))
+{
+	struct weft_stats before;
+
+	play(t, UNTIMED);
+	before = work_begin(r);
+	play(t, r->operations);
+	work_end(r, &before);
+}
+
+static void pingpong_side(struct run *r, int which, void *shared)
+{
+	play_timed(r, shared, which == 0 ? serve : give_back);
+}
+
+void run_pingpong_pair(struct run *r)
+{
+	struct table t = table_for(r);
+
+	pair_run(r, &t, pingpong_side);
+	clear(&t);
+}
+
+/* --- stream --- */
+
+static void pour(struct table *t, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		work_send(t->there, i);
+}
+
+static void drink(struct table *t, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		if (work_receive(t->there) != i)
+			run_fail(-EBADMSG, "the order of messages");
+}
+
+static int source(void *arg)
+{
+	struct table *t = arg;
+
+	run_begin(t->run);
+	pour(t, t->run->operations);
+	run_end(t->run);
+	return 0;
+}
+
+static int sink(void *arg)
+{
+	struct table *t = arg;
+
+	drink(t, t->run->operations);
+	return 0;
+}
+
+void run_stream(struct run *r)
+{
+	struct table t = table_for(r);
+
+	work_spawn(sink, &t);
+	work_spawn(source, &t);
+	must(weft_run(), "weft_run");
+	clear(&t);
+}
+
+static void stream_side(struct run *r, int which, void *shared)
+{
+	play_timed(r, shared, which == 0 ? pour : drink);
+}
+
+void run_stream_pair(struct run *r)
+{
+	struct table t = table_for(r);
+
+	pair_run(r, &t, stream_side);
+	clear(&t);
+}
+
+/* --- ring --- */
+
+struct link {
+	struct run *run;
+	weft_channel *from, *to;
+	int64_t after_end; /* hand-overs that end those that still wait */
+};
+
+/* The token counts down to 0, then on until all have seen that. */
+static int pass_on(void *arg)
+{
+	struct link *l = arg;
+	int64_t token;
+
+	do {
+		token = (int64_t)work_receive(l->from);
+		if (token == 0)
+			run_end(l->run);
+		if (token > -l->after_end)
+			work_send(l->to, (uint64_t)(token - 1));
+	} while (token > 0);
+	return 0;
+}
+
+void run_ring(struct run *r)
+{
+	size_t n = r->size;
+	struct link *links = calloc(n, sizeof *links);
+
+	if (!links)
+		run_fail(-ENOMEM, "the ring");
+	for (size_t i = 0; i < n; i++) {
+		links[i].run = r;
+		links[i].from = work_channel();
+		links[i].after_end = (int64_t)n - 1;
+	}
+	for (size_t i = 0; i < n; i++) {
+		links[i].to = links[(i + 1) % n].from;
+		work_spawn(pass_on, &links[i]);
+	}
+	weft_schedule(); /* all wait for the token */
+	run_begin(r);
+	work_send(links[0].from, r->operations);
+	must(weft_run(), "weft_run");
+	for (size_t i = 0; i < n; i++)
+		weft_channel_unref(links[i].from);
+	free(links);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * skynet, sieve: programs of many tasklets and channels.
+ */
+#include <stdlib.h>
+
+#include "work.h"
+
+/* --- skynet --- */
+
+/* Up to how many leaves of a branch are alive at once. Above that a branch is
+ * waited for before the next one is spawned: a million leaves that wait with a
+ * stack each would take 4 GB; what that costs, the workload alive tells. */
+enum { BRANCHES = 10, LEAVES_AT_ONCE = 10000 };
+
+struct branch {
+	weft_channel *up;
+	uint64_t first, leaves;
+};
+
+/* A leaf sends its number up; what is above sends the sum of its branches. The
+ * argument lies on the stack of the one above, which waits for it. */
+static int grow(void *arg)
+{
+	const struct branch *self = arg;
+	struct branch branches[BRANCHES];
+	uint64_t n = self->leaves < BRANCHES ? self->leaves : BRANCHES;
+	bool one_by_one = self->leaves > LEAVES_AT_ONCE;
+	uint64_t first = self->first;
+	uint64_t sum = 0;
+	weft_channel *ch;
+
+	if (self->leaves == 1) {
+		work_send(self->up, self->first);
+		return 0;
+	}
+	ch = work_channel();
+	for (uint64_t i = 0; i < n; i++) {
+		branches[i].up = ch;
+		branches[i].first = first;
+		branches[i].leaves = (self->leaves + i) / n;
+		first += branches[i].leaves;
+		work_spawn(grow, &branches[i]);
+		if (one_by_one)
+			sum += work_receive(ch);
+	}
+	for (uint64_t i = 0; i < n && !one_by_one; i++)
+		sum += work_receive(ch);
+	weft_channel_unref(ch);
+	work_send(self->up, sum);
+	return 0;
+}
+
+void run_skynet(struct run *r)
+{
+	uint64_t n = r->size;
+	struct branch root = { .up = work_channel(), .leaves = n };
+	uint64_t sum;
+
+	run_begin(r);
+	work_spawn(grow, &root);
+	sum = work_receive(root.up);
+	run_end(r);
+	if (sum != n * (n - 1) / 2)
+		run_fail(-EBADMSG, "the sum of the leaves");
+	must(weft_run(), "weft_run");
+	weft_channel_unref(root.up);
+	r->operations = n;
+}
+
+/* --- sieve --- */
+
+/* Passed down the chain after the last number wanted. */
+enum { END = 0 };
+
+struct filter {
+	weft_channel *from, *to;
+	uint64_t prime;
+	uint64_t taken;
+};
+
+static int count_up(void *arg)
+{
+	struct filter *first = arg;
+
+	/* `prime` says when to stop: main clears it */
+	for (uint64_t number = 2; first->prime; number++)
+		work_send(first->to, number);
+	work_send(first->to, END);
+	return 0;
+}
+
+static int filter(void *arg)
+{
+	struct filter *f = arg;
+	uint64_t number;
+
+	do {
+		number = work_receive(f->from);
+		f->taken++;
+		if (number == END || number % f->prime)
+			work_send(f->to, number);
+	} while (number != END);
+	return 0;
+}
+
+/* By trial division, to check the last one. */
+static bool is_nth_prime(uint64_t candidate, uint64_t n)
+{
+	bool is_prime = false;
+
+	for (uint64_t number = 2; number <= candidate; number++) {
+		is_prime = true;
+		for (uint64_t d = 2; is_prime && d * d <= number; d++)
+			is_prime = number % d != 0;
+		n -= is_prime;
+	}
+	return is_prime && n == 0;
+}
+
+void run_sieve(struct run *r)
+{
+	size_t n = r->size;
+	struct filter *chain = calloc(n + 1, sizeof *chain);
+	uint64_t prime = 0;
+
+	if (!chain)
+		run_fail(-ENOMEM, "filters");
+	r->operations = 0;
+	run_begin(r);
+	chain[0].to = work_channel();
+	chain[0].prime = 1;
+	work_spawn(count_up, &chain[0]);
+	for (size_t i = 1; i <= n; i++) {
+		prime = work_receive(chain[i - 1].to);
+		r->operations++;
+		chain[i].from = chain[i - 1].to;
+		chain[i].to = work_channel();
+		chain[i].prime = prime;
+		work_spawn(filter, &chain[i]);
+	}
+	run_end(r);
+	for (size_t i = 1; i <= n; i++)
+		r->operations += chain[i].taken;
+
+	chain[0].prime = 0;
+	while (work_receive(chain[n].to) != END)
+		;
+	must(weft_run(), "weft_run");
+	for (size_t i = 0; i <= n; i++)
+		weft_channel_unref(chain[i].to);
+	free(chain);
+	if (!is_nth_prime(prime, n))
+		run_fail(-EBADMSG, "the last prime");
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nop, timers: what waits in the kernel.
+ */
+#include <stdlib.h>
+#include <weft/uring.h>
+
+#include "work.h"
+
+/* --- nop --- */
+
+struct nops {
+	struct run *run;
+	uint64_t each;
+	unsigned at_work;
+};
+
+static int await_nops(void *arg)
+{
+	struct nops *w = arg;
+	struct io_uring_sqe sqe = { 0 };
+
+	io_uring_prep_nop(&sqe);
+	for (uint64_t i = w->each; i; i--)
+		must(weft_await(&sqe), "weft_await");
+	if (--w->at_work == 0)
+		run_end(w->run);
+	return 0;
+}
+
+void run_nop(struct run *r)
+{
+	unsigned n = r->variant->count;
+	struct nops w = { .run = r,
+			  .each = r->operations / n + 1,
+			  .at_work = n };
+	struct io_uring_sqe sqe = { 0 };
+	int rc;
+
+	io_uring_prep_nop(&sqe);
+	rc = weft_await(&sqe); /* creates the ring */
+	if (rc == -ENOSYS || rc == -EPERM)
+		run_unavailable("no io_uring here; weft-info says why");
+	must(rc, "weft_await");
+	for (unsigned i = 0; i < n; i++)
+		work_spawn(await_nops, &w);
+	run_begin(r);
+	must(weft_run(), "weft_run");
+	r->operations = w.each * n;
+}
+
+/* --- timers --- */
+
+/* The moments are spread over half a second, which begins when all sleep. */
+static const int64_t SPREAD_NS = 500 * WEFT_MILLISECOND;
+static const int64_t LEAD_NS = 50 * WEFT_MILLISECOND;
+static const int64_t LEAD_EACH_NS = 2 * WEFT_MICROSECOND;
+
+struct sleepers {
+	struct run *run;
+	int64_t start; /* of the spread; 0: nobody sleeps yet */
+	int64_t *lateness;
+	size_t n_awake;
+	uint64_t random;
+};
+
+/* xorshift64: the same moments in each repeat */
+static uint64_t draw(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static int sleep_once(void *arg)
+{
+	struct sleepers *all = arg;
+	int64_t moment;
+
+	weft_schedule(); /* until all have started */
+	if (!all->start) {
+		run_begin(all->run);
+		all->start = weft_now() + LEAD_NS +
+			     LEAD_EACH_NS * (int64_t)all->run->size;
+	}
+	moment = all->start +
+		 (int64_t)(draw(&all->random) % (uint64_t)SPREAD_NS);
+	must(weft_sleep_until(moment), "weft_sleep_until");
+	all->lateness[all->n_awake++] = weft_now() - moment;
+	if (all->n_awake == all->run->size)
+		run_end(all->run);
+	return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+void run_timers(struct run *r)
+{
+	size_t n = r->size;
+	struct sleepers all = { .run = r,
+				.lateness = calloc(n, sizeof(int64_t)),
+				.random = 88172645463325252 };
+
+	if (!all.lateness)
+		run_fail(-ENOMEM, "sleepers");
+	for (size_t i = 0; i < n; i++)
+		work_spawn(sleep_once, &all);
+	must(weft_run(), "weft_run");
+	for (size_t i = 0; i < n; i++)
+		r->sample.wall_ns += all.lateness[i];
+	qsort(all.lateness, n, sizeof *all.lateness, by_value);
+	if (all.lateness[0] < 0)
+		run_fail(-ETIME, "a sleeper woke before its time");
+	run_detail(r, "median_ns", (double)all.lateness[n / 2]);
+	run_detail(r, "p99_ns", (double)all.lateness[n - 1 - n / 100]);
+	run_detail(r, "max_ns", (double)all.lateness[n - 1]);
+	free(all.lateness);
+	r->operations = n;
+}

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+bin_PROGRAMS += tools/weft-bench tools/weft-echo tools/weft-info
+
+# The raw switch and the doorbells are hidden names of the static library.
+tools_weft_bench_SOURCES = \
+	tools/bench/bare.c \
+	tools/bench/bench.h \
+	tools/bench/child.c \
+	tools/bench/doorbell.c \
+	tools/bench/machine.c \
+	tools/bench/main.c \
+	tools/bench/measure.c \
+	tools/bench/pair.c \
+	tools/bench/report.c \
+	tools/bench/spawn.c \
+	tools/bench/variants.c \
+	tools/bench/work.h \
+	tools/bench/work_channel.c \
+	tools/bench/work_tasklet.c \
+	tools/bench/work_tree.c \
+	tools/bench/work_uring.c \
+	tools/bench/work_wake.c
+tools_weft_bench_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(JANSSON_CFLAGS) \
+	-I$(top_builddir) \
+	-DBENCH_PEER_DIR='"$(pkglibexecdir)"' \
+	-DWEFT_CFLAGS='"$(CFLAGS)$(SANITIZER_CFLAGS)"'
+tools_weft_bench_LDFLAGS = -static
+tools_weft_bench_LDADD = lib/libweft.la $(JANSSON_LIBS) $(LIBURING_LIBS)
+
+tools_weft_echo_SOURCES = \
+	tools/address.c tools/address.h \
+	tools/weft-echo.c
+tools_weft_echo_CPPFLAGS = $(PUBLIC_CPPFLAGS) $(LIBURING_CFLAGS)
+tools_weft_echo_LDADD = lib/libweft.la
+
+# The doorbell in use is a hidden name too.
+tools_weft_info_SOURCES = \
+	tools/bench/bench.h \
+	tools/bench/doorbell.c \
+	tools/info/facts.c \
+	tools/info/info.h \
+	tools/info/machine.c \
+	tools/info/uring.c \
+	tools/info/uses.c \
+	tools/weft-info.c
+tools_weft_info_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(JANSSON_CFLAGS)
+tools_weft_info_LDFLAGS = -static
+tools_weft_info_LDADD = lib/libweft.la $(JANSSON_LIBS) $(LIBURING_LIBS)
+
+# What weft-bench compares with runs in programs of their own.
+if HAVE_BOOST_CONTEXT
+pkglibexec_PROGRAMS += tools/peers/weft-peer-boost-context
+endif
+tools_peers_weft_peer_boost_context_SOURCES = tools/peers/boost-context.cpp
+tools_peers_weft_peer_boost_context_CPPFLAGS =
+tools_peers_weft_peer_boost_context_CXXFLAGS = \
+	-std=c++17 -Wall -Wextra -Wshadow $(SANITIZER_CFLAGS)
+tools_peers_weft_peer_boost_context_LDADD = -lboost_context
