@@ -15,12 +15,3 @@ uintptr_t weft__inbox_reversed(uintptr_t link)
 	}
 	return done;
 }
-
-uintptr_t weft__inbox_take(struct inbox *in, uintptr_t instead)
-{
-	/* acquire: what the pushers wrote before their release [inbox.1] */
-	uintptr_t word = atomic_exchange_explicit(&in->word, instead,
-						  memory_order_acquire);
-
-	return word < INBOX_LINKS ? INBOX_EMPTY : weft__inbox_reversed(word);
-}

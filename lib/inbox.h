@@ -53,8 +53,11 @@ static inline bool weft__inbox_is_parked(uintptr_t word)
 /* A list of links, turned around. */
 uintptr_t weft__inbox_reversed(uintptr_t link);
 
-/* The whole content for the owner, in order of arrival, and @instead in its
- * place. A sentinel counts as nothing. */
-uintptr_t weft__inbox_take(struct inbox *in, uintptr_t instead);
+/* What an exchange by the owner found in the word: a list of links in order of
+ * arrival. A sentinel counts as nothing. */
+static inline uintptr_t weft__inbox_list(uintptr_t word)
+{
+	return word < INBOX_LINKS ? INBOX_EMPTY : weft__inbox_reversed(word);
+}
 
 #endif /* WEFT__INBOX_H */

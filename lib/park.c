@@ -131,10 +131,14 @@ bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 		pushed = atomic_compare_exchange_weak(
 			&in->word, &word, link); /* H2 [park.1] [inbox.1] */
 	}
-	if (pushed && weft__inbox_is_parked(word))
+	if (pushed && weft__inbox_is_parked(word)) {
+		/* Awake from here on, though it takes a while until it runs: or
+		 * we would find ourselves alone, and park rather than spin. */
+		weft__count_awake(1);
 		ring(s, target, word); /* H3 */
-	else if (pushed)
+	} else if (pushed) {
 		count(s->wakes_saved);
+	}
 	if (announced)
 		atomic_fetch_sub(&in->ringers, 1); /* [park.2] */
 	return pushed;
@@ -149,7 +153,7 @@ void weft__wake_foreign(struct scheduler *s, struct waiter *w)
 	REQUIRE(taken, "a tasklet was to be woken whose thread has ended");
 }
 
-void weft__deliver(struct scheduler *s, uintptr_t link)
+static void deliver(struct scheduler *s, uintptr_t link)
 {
 	while (link) {
 		struct inbox_node *node = weft__inbox_node(link);
@@ -163,6 +167,17 @@ void weft__deliver(struct scheduler *s, uintptr_t link)
 	}
 }
 
+void weft__take_handed_in(struct scheduler *s)
+{
+	uintptr_t word =
+		atomic_exchange_explicit(&s->inbox.word, INBOX_EMPTY,
+					 memory_order_acquire); /* [inbox.1] */
+
+	if (weft__inbox_is_parked(word))
+		weft__count_awake(1); /* nobody rang, who would have counted */
+	deliver(s, weft__inbox_list(word));
+}
+
 uintptr_t weft__inbox_close(struct scheduler *s)
 {
 	uintptr_t word =
@@ -170,7 +185,7 @@ uintptr_t weft__inbox_close(struct scheduler *s)
 
 	while (atomic_load(&s->inbox.ringers)) /* [park.2] */
 		sched_yield();
-	return word < INBOX_LINKS ? INBOX_EMPTY : weft__inbox_reversed(word);
+	return weft__inbox_list(word);
 }
 
 /* --- parking --- */
@@ -324,10 +339,9 @@ void weft__park(struct scheduler *s)
 		sleep_in_futex(s, deadline); /* P2 */
 	else
 		weft__engine_sleep(s, deadline);
-	weft__count_awake(1);
 	if (s->spin_max_ns)
 		learn_from_sleep(s, weft_now() - since);
-	weft__deliver(s, weft__inbox_take(&s->inbox, INBOX_EMPTY)); /* P3 */
+	weft__take_handed_in(s); /* P3 */
 }
 
 /* --- settings --- */
@@ -349,6 +363,11 @@ enum wake_policy weft__wake_policy(void)
 
 static int64_t spin_max_ns;
 
+int64_t weft__spin_max_ns(void)
+{
+	return spin_max_ns;
+}
+
 void weft__park_read_environment(void)
 {
 	policy = (enum wake_policy)weft__environment_choice(
@@ -357,16 +376,4 @@ void weft__park_read_environment(void)
 		      weft__environment_number("WEFT_SPIN", 0, 1000000,
 					       SPIN_DEFAULT_NS / 1000,
 					       "microseconds");
-}
-
-void weft__park_configure(struct scheduler *s)
-{
-	cpu_set_t cpus;
-
-	/* On one CPU nothing can come while we look. A set too small for the
-	 * machine's CPUs is an error, and says that there are many. */
-	CPU_ZERO(&cpus);
-	if (sched_getaffinity(0, sizeof cpus, &cpus) || CPU_COUNT(&cpus) > 1)
-		s->spin_max_ns = spin_max_ns;
-	s->spin_ns = s->spin_max_ns;
 }

@@ -27,8 +27,8 @@ enum wake_policy weft__wake_policy(void);
 /* Reads WEFT_WAKE and WEFT_SPIN; once per process. */
 void weft__park_read_environment(void);
 
-/* Says whether a scheduler that is being attached may spin. */
-void weft__park_configure(struct scheduler *s);
+/* WEFT_SPIN. */
+int64_t weft__spin_max_ns(void);
 
 /* Sleeps until another thread hands something in, an operation completes or the
  * earliest timer is due; takes in the first two. May return without a reason. */
@@ -46,7 +46,7 @@ bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 void weft__wake_foreign(struct scheduler *s, struct waiter *w);
 
 /* Takes in what others handed in. */
-void weft__deliver(struct scheduler *s, uintptr_t link);
+void weft__take_handed_in(struct scheduler *s);
 
 /* Takes nothing in any more: what comes is refused, and those about to ring
  * the doorbell have done so on return. Returns what had come. */

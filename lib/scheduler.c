@@ -178,7 +178,7 @@ void weft__look_around(struct scheduler *s)
 	s->budget = SWITCHES_BETWEEN_LOOKS;
 	/* relaxed: taking the content is what orders it, see inbox.c */
 	if (peek(s->inbox.word) != INBOX_EMPTY)
-		weft__deliver(s, weft__inbox_take(&s->inbox, INBOX_EMPTY));
+		weft__take_handed_in(s);
 	if (is_due || weft__engine_has_news(&s->engine))
 		weft__engine_poll(s);
 	fire_timers(s);

@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -50,17 +51,46 @@ static struct {
 	uint8_t default_class;
 } registry = { .mutex = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT };
 
-static _Atomic(int) n_awake;
+/* Whether spinning can pay: somebody must be awake to hand something in, and on
+ * another CPU. All are hints: relaxed, no pair. */
+static struct {
+	_Atomic(int) n_awake;
+	_Atomic(bool) several_cpus;
+	_Atomic(int) only_cpu; /* plus one, while there is one only; 0: none */
+} others __attribute__((aligned(128)));
 
 void weft__count_awake(int by)
 {
-	/* relaxed, no pair: a hint */
-	atomic_fetch_add_explicit(&n_awake, by, memory_order_relaxed);
+	atomic_fetch_add_explicit(&others.n_awake, by, memory_order_relaxed);
 }
 
 bool weft__others_are_awake(void)
 {
-	return peek(n_awake) > 1;
+	return peek(others.n_awake) > 1 && peek(others.several_cpus);
+}
+
+/* Notes where the calling thread may run. A thread that is bound to one CPU can
+ * still be handed things from another. */
+static void note_cpus(void)
+{
+	cpu_set_t cpus;
+	int none = 0;
+	unsigned cpu = 0;
+
+	if (peek(others.several_cpus))
+		return;
+	/* A set too small for the machine's CPUs is an error, and says that
+	 * there are many. */
+	if (sched_getaffinity(0, sizeof cpus, &cpus) == 0 &&
+	    CPU_COUNT(&cpus) == 1) {
+		while (!CPU_ISSET(cpu, &cpus))
+			cpu++;
+		if (atomic_compare_exchange_strong(&others.only_cpu, &none,
+						   (int)cpu + 1) ||
+		    none == (int)cpu + 1)
+			return;
+	}
+	poke(others.several_cpus, true);
 }
 
 /* --- the end --- */
@@ -222,7 +252,9 @@ struct scheduler *weft__attach(void)
 		goto spare;
 	if (!registry.has_key || pthread_setspecific(registry.key, s))
 		goto release;
-	weft__park_configure(s);
+	s->spin_max_ns = weft__spin_max_ns();
+	s->spin_ns = s->spin_max_ns;
+	note_cpus();
 
 	pthread_mutex_lock(&registry.mutex);
 	poke(s->thread_id, ++registry.last_id);
