@@ -5,11 +5,17 @@
 # visible; all others are users of the library.
 UNIT_TESTS = \
 	tests/unit/test_channel \
+	tests/unit/test_context \
+	tests/unit/test_debug \
+	tests/unit/test_inbox \
+	tests/unit/test_debug \
 	tests/unit/test_io \
 	tests/unit/test_scheduler \
+	tests/unit/test_stack \
 	tests/unit/test_tasklet \
 	tests/unit/test_thread \
-	tests/unit/test_time
+	tests/unit/test_time \
+	tests/unit/test_timer
 TRACE_TESTS = \
 	tests/trace/trace_channel \
 	tests/trace/trace_ring \
@@ -27,11 +33,21 @@ TOOL_TESTS += tests/echo tests/info
 endif
 
 # Those that run where there is no io_uring.
-RINGLESS_TESTS = $(TRACE_TESTS)
+RINGLESS_TESTS = $(TRACE_TESTS) \
+	tests/unit/test_context tests/unit/test_stack tests/unit/test_timer
 
 TEST_CPPFLAGS = -iquote $(top_srcdir)/tests/support $(CHECK_CFLAGS)
 UNIT_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(TEST_CPPFLAGS)
 LDADD = tests/support/libsupport.la lib/libweft.la $(CHECK_LIBS)
+
+tests_unit_test_context_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_context_LDFLAGS = -static
+tests_unit_test_inbox_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_inbox_LDFLAGS = -static
+tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_stack_LDFLAGS = -static
+tests_unit_test_timer_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_timer_LDFLAGS = -static
 
 check_LTLIBRARIES += tests/support/libsupport.la
 tests_support_libsupport_la_SOURCES = \

@@ -248,9 +248,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		n_workers = strtoul(arg, &rest, 10);
 		if (*arg < '0' || *arg > '9' || *rest || n_workers < 1 ||
 		    n_workers > MAX_THREADS)
-			argp_error(state,
-				   "bad --threads '%s': a number from 1 to %d is accepted",
-				   arg, MAX_THREADS);
+			argp_error(
+				state,
+				"bad --threads '%s': a number from 1 to %d is accepted",
+				arg, MAX_THREADS);
 		return 0;
 	case ARGP_KEY_ARG:
 		add_address(state, arg);
@@ -265,8 +266,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option options[] = {
 	{ "threads", 't', "N", 0,
-	  "serve with N threads, each with a scheduler of its own (1)",
-	  0 },
+	  "serve with N threads, each with a scheduler of its own (1)", 0 },
 	{ 0 }
 };
 

@@ -96,38 +96,103 @@ START_TEST(leaves_share_a_stack)
 }
 END_TEST
 
-/* Random removals and insertions, against a count of those in the ring. */
-START_TEST(runcount_follows_remove_and_insert)
+/* A ring kept by hand beside the real one: those behind main, in order. */
+enum { MEMBERS = 300 };
+
+struct ring {
+	weft_tasklet handles[MEMBERS];
+	int order[MEMBERS];
+	int n;
+	int said[MEMBERS]; /* who has run since it was last looked at */
+	int n_said;
+	bool is_over;
+};
+
+struct member {
+	struct ring *ring;
+	int number;
+};
+
+static int say_and_give_way(void *arg)
 {
-	enum { N = 300, STEPS = 20000 };
-	weft_tasklet all[N];
-	bool is_in[N];
-	unsigned n_in = N;
-	int n_run = 0;
+	struct member *m = arg;
+	struct ring *r = m->ring;
+
+	while (!r->is_over) {
+		if (r->n_said < MEMBERS)
+			r->said[r->n_said++] = m->number;
+		weft_schedule();
+	}
+	return 0;
+}
+
+static int place_of(const struct ring *r, int number)
+{
+	for (int i = 0; i < r->n; i++)
+		if (r->order[i] == number)
+			return i;
+	return -1;
+}
+
+/* Those from @place on have run, up to main, and nobody else. */
+static void expect_said(struct ring *r, int place)
+{
+	ck_assert_int_eq(r->n_said, r->n - place);
+	for (int i = 0; i < r->n_said; i++)
+		ck_assert_int_eq(r->said[i], r->order[place + i]);
+	r->n_said = 0;
+}
+
+/* Rules R1 to R4 in a ring that is large, and has holes: random removals,
+ * insertions, runs and rounds. */
+START_TEST(large_ring_follows_the_rules)
+{
+	enum { STEPS = 5000 };
+	struct ring r = { .n = MEMBERS };
+	struct member members[MEMBERS];
 
 	srandom((unsigned)_i + 1);
-	for (int i = 0; i < N; i++) {
-		all[i] = weft_spawn(count_up, &n_run);
-		is_in[i] = true;
+	for (int i = 0; i < MEMBERS; i++) {
+		members[i] = (struct member){ &r, i };
+		r.handles[i] = weft_spawn(say_and_give_way, &members[i]);
+		r.order[i] = i;
 	}
 	for (int step = 0; step < STEPS; step++) {
-		int i = (int)(random() % N);
+		int number = (int)(random() % MEMBERS);
+		int place = place_of(&r, number);
+		int choice = (int)(random() % 100);
+		/* The share of removals decides how full the ring is. */
+		int removals = 20 + 10 * _i;
 
-		if (random() % 2) {
-			ck_assert_int_eq(weft_tasklet_remove(all[i]), 0);
-			n_in -= is_in[i];
-			is_in[i] = false;
+		if (choice < removals) {
+			ck_assert_int_eq(weft_tasklet_remove(r.handles[number]),
+					 0);
+			if (place >= 0)
+				memmove(&r.order[place], &r.order[place + 1],
+					(size_t)(--r.n - place) * sizeof(int));
+		} else if (choice < 80) {
+			ck_assert_int_eq(weft_tasklet_insert(r.handles[number]),
+					 0);
+			if (place < 0)
+				r.order[r.n++] = number;
+		} else if (choice < 97) {
+			ck_assert_int_eq(weft_tasklet_run(r.handles[number]),
+					 0);
+			if (place < 0) {
+				place = r.n;
+				r.order[r.n++] = number;
+			}
+			expect_said(&r, place);
 		} else {
-			ck_assert_int_eq(weft_tasklet_insert(all[i]), 0);
-			n_in += !is_in[i];
-			is_in[i] = true;
+			ck_assert_int_eq(weft_schedule(), 0);
+			expect_said(&r, 0);
 		}
-		ck_assert_uint_eq(weft_runcount(), n_in + 1);
+		ck_assert_uint_eq(weft_runcount(), (unsigned)r.n + 1);
 	}
-	weft_pump();
-	ck_assert_int_eq(n_run, (int)n_in);
-	for (int i = 0; i < N; i++)
-		ck_assert(weft_tasklet_alive(all[i]) != is_in[i]);
+	r.is_over = true;
+	for (int i = 0; i < MEMBERS; i++)
+		ck_assert_int_eq(weft_tasklet_insert(r.handles[i]), 0);
+	ck_assert_int_eq(weft_run(), 0);
 }
 END_TEST
 
@@ -613,7 +678,7 @@ int main(void)
 
 	add_loop(s, "many", many_take_turns_in_order, 6);
 	add_case(s, "leaves", leaves_share_a_stack);
-	add_loop(s, "runcount", runcount_follows_remove_and_insert, 5);
+	add_loop(s, "large ring", large_ring_follows_the_rules, 5);
 	add_case(s, "deep", runs_nest_deeply);
 	add_loop(s, "stop", stop_hands_its_result_over, 7);
 	add_case(s, "run", run_ignores_results_of_tasklets);

@@ -3,7 +3,10 @@
  * What weft uses is not worked out here a second time: the library is made to
  * open a ring and to park, and then looked at.
  */
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

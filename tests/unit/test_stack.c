@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stacks: promised, taken, given back warm, guarded, with tops that differ.
+ */
+#include <check.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "stack.h"
+#include "support.h"
+
+enum { CLASS = STACK_DEFAULT_SHIFT - STACK_MIN_SHIFT };
+
+static struct stack_cache cache;
+
+static char *promise_and_take(unsigned class)
+{
+	char *top;
+
+	ck_assert_int_eq(weft__stack_promise(&cache, class), 0);
+	top = weft__stack_take(&cache, class);
+	ck_assert_ptr_nonnull(top);
+	return top;
+}
+
+/* Every byte from the lowest to the top can be written to. */
+START_TEST(all_of_a_stack_can_be_used)
+{
+	for (unsigned class = CLASS; class < CLASS + 4; class ++) {
+		char *top = promise_and_take(class);
+		char *low = weft__stack_low(class, top);
+		size_t usable = (size_t)(top - low);
+
+		ck_assert_uint_ge(usable, weft__stack_size(class) - 4096 -
+						  (size_t)getpagesize());
+		memset(low, 1, usable);
+	}
+	weft__stack_free_all(&cache);
+}
+END_TEST
+
+/* The byte below the lowest is the guard. */
+START_TEST(below_a_stack_is_its_guard)
+{
+	char *top = NULL;
+
+	for (int i = 0; i <= _i; i++)
+		top = promise_and_take(CLASS);
+	*(volatile char *)(weft__stack_low(CLASS, top) - 1) = 1;
+}
+END_TEST
+
+/* Last in, first out: the one given back last is the warmest. */
+START_TEST(what_is_given_back_is_taken_first)
+{
+	char *a = promise_and_take(CLASS);
+	char *b = promise_and_take(CLASS);
+
+	ck_assert_ptr_ne(a, b);
+	weft__stack_give(&cache, CLASS, a);
+	weft__stack_give(&cache, CLASS, b);
+	ck_assert_ptr_eq(weft__stack_take(&cache, CLASS), b);
+	ck_assert_ptr_eq(weft__stack_take(&cache, CLASS), a);
+	weft__stack_free_all(&cache);
+}
+END_TEST
+
+static int by_address(const void *a, const void *b)
+{
+	const char *left = *(char *const *)a, *right = *(char *const *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+/* Thousands of stacks, through several slabs, and none overlaps another. */
+START_TEST(stacks_do_not_overlap)
+{
+	enum { N = 5000 };
+	static char *tops[N];
+
+	for (int i = 0; i < N; i++)
+		tops[i] = promise_and_take(CLASS);
+	ck_assert_uint_ge(cache.mapped, N);
+	qsort(tops, N, sizeof tops[0], by_address);
+	for (int i = 1; i < N; i++)
+		ck_assert(tops[i - 1] < weft__stack_low(CLASS, tops[i]));
+	weft__stack_free_all(&cache);
+	ck_assert_uint_eq(cache.mapped, 0);
+}
+END_TEST
+
+/* Tops start at different places in their pages, or all of them would fight for
+ * the same cache sets. */
+START_TEST(tops_are_spread_over_their_pages)
+{
+	bool seen[4096 / 64] = { false };
+	int n = 0;
+
+	for (int i = 0; i < 64; i++) {
+		size_t line = (uintptr_t)promise_and_take(CLASS) % 4096 / 64;
+
+		n += !seen[line];
+		seen[line] = true;
+	}
+	ck_assert_int_ge(n, 32);
+	weft__stack_free_all(&cache);
+}
+END_TEST
+
+/* A promise costs address space only, and what is not taken is not touched. */
+START_TEST(promises_are_kept_by_mappings)
+{
+	for (size_t i = 1; i <= 3000; i++) {
+		ck_assert_int_eq(weft__stack_promise(&cache, CLASS), 0);
+		ck_assert_uint_ge(cache.classes[CLASS].mapped, i);
+	}
+	for (int i = 0; i < 3000; i++)
+		weft__stack_forgo(&cache, CLASS);
+	ck_assert_uint_eq(cache.classes[CLASS].promised, 0);
+	weft__stack_free_all(&cache);
+}
+END_TEST
+
+/* Without address space a promise fails, is not counted, and the rest stays. */
+START_TEST(promise_without_address_space)
+{
+	struct rlimit limit = { .rlim_cur = 256 << 20, .rlim_max = 256 << 20 };
+	size_t n = 0;
+	int rc;
+
+	if (UNDER_ASAN || UNDER_TSAN)
+		return;
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+	while ((rc = weft__stack_promise(&cache, CLASS)) == 0)
+		n++;
+	ck_assert_int_eq(rc, -ENOMEM);
+	ck_assert_uint_ge(n, 100);
+	ck_assert_uint_eq(cache.classes[CLASS].promised, n);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_ptr_nonnull(weft__stack_take(&cache, CLASS));
+	weft__stack_free_all(&cache);
+}
+END_TEST
+
+/* A class has room for what was asked, guard and offsets apart. */
+START_TEST(class_has_room)
+{
+	static const size_t sizes[] = { 1,      4096,   10000,   16384,  65536,
+					100000, 131072, 1000000, 1 << 30 };
+
+	for (size_t i = 0; i < N_ELEMENTS(sizes); i++) {
+		int class = weft__stack_class(sizes[i]);
+
+		ck_assert_int_ge(class, 0);
+		ck_assert_uint_gt(weft__stack_size((unsigned)class), sizes[i]);
+	}
+	ck_assert_int_eq(weft__stack_class(((size_t)1 << 30) + 1), -1);
+	ck_assert_int_eq(weft__stack_class(SIZE_MAX), -1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("stack");
+	TCase *guard = tcase_create("guard");
+
+	add_case(s, "use", all_of_a_stack_can_be_used, stacks_do_not_overlap,
+		 tops_are_spread_over_their_pages);
+	if (!UNDER_ASAN && !UNDER_TSAN) {
+		/* of the first, of one in the first slab, of one behind it */
+		tcase_add_loop_test_raise_signal(
+			guard, below_a_stack_is_its_guard, SIGSEGV, 0, 40);
+	}
+	suite_add_tcase(s, guard);
+	add_case(s, "reuse", what_is_given_back_is_taken_first);
+	add_case(s, "promises", promises_are_kept_by_mappings,
+		 promise_without_address_space);
+	add_case(s, "classes", class_has_room);
+	return run_suite(s);
+}
