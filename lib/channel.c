@@ -59,12 +59,18 @@
 
 /* --- memory --- */
 
-enum { CHANNELS_AT_ONCE = 32 };
+enum { CHANNELS_AT_ONCE = 31 };
+
+struct channel_slab {
+	struct channel_slab *next;
+	struct weft_channel channels[CHANNELS_AT_ONCE];
+};
 
 /* Channels without a reference. The memory is never given back, see above. */
 static struct {
 	pthread_mutex_t mutex;
 	struct weft_channel *free;
+	struct channel_slab *slabs; /* all, so that none looks lost */
 } pool = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
 static void put_in_pool(struct weft_channel *ch)
@@ -75,13 +81,16 @@ static void put_in_pool(struct weft_channel *ch)
 
 static void fill_pool(void)
 {
-	struct weft_channel *more = aligned_alloc(
-		_Alignof(struct weft_channel), CHANNELS_AT_ONCE * sizeof *more);
+	struct channel_slab *slab =
+		aligned_alloc(_Alignof(struct channel_slab), sizeof *slab);
 
-	for (int i = 0; more && i < CHANNELS_AT_ONCE; i++) {
-		more[i] = (struct weft_channel){ 0 };
-		put_in_pool(&more[i]);
-	}
+	if (!slab)
+		return;
+	memset(slab, 0, sizeof *slab);
+	slab->next = pool.slabs;
+	pool.slabs = slab;
+	for (int i = 0; i < CHANNELS_AT_ONCE; i++)
+		put_in_pool(&slab->channels[i]);
 }
 
 /* The first in the pool that no spinner has yet to let go of. */

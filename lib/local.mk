@@ -23,6 +23,7 @@ lib_libweft_la_SOURCES = \
 	lib/thread.c lib/thread.h \
 	lib/time.c \
 	lib/timer.c lib/timer.h \
+	lib/valgrind.h \
 	lib/waiter.h
 
 # Each architecture's file is built on that architecture only.
@@ -37,7 +38,10 @@ endif
 lib_libweft_la_CPPFLAGS = $(PRIVATE_CPPFLAGS)
 lib_libweft_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 lib_libweft_la_LIBADD = $(LIBURING_LIBS)
+# A thread that is attached runs our destructor at its end: the library has to be
+# there then, dlclose or not.
 lib_libweft_la_LDFLAGS = \
+	-Wl,-z,nodelete \
 	-version-info $(WEFT_VERSION_INFO) \
 	-Wl,--version-script=$(top_srcdir)/lib/libweft.map
 EXTRA_lib_libweft_la_DEPENDENCIES = lib/libweft.map

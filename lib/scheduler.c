@@ -188,6 +188,9 @@ void weft__look_around(struct scheduler *s)
 struct weft_task *weft__switch_tasks(struct weft_task *from,
 				     struct weft_task *to)
 {
+	/* The bounds of main's stack are known only once it has been left. */
+	if (from == to)
+		return from;
 	weft__task_prepare(to);
 	weft__context_switch(&from->context, &to->context);
 	return from;

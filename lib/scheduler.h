@@ -68,6 +68,7 @@ struct scheduler {
 	size_t n_inside;        /* tasklets inside run or pump, main excluded */
 	void *starter_top;
 	void *starter;       /* the mapping */
+	unsigned starter_id; /* Valgrind's */
 	struct arch_fpu fpu; /* the thread's, while a tasklet has its own */
 	struct timer_queue timers;
 	struct stack_cache stacks;

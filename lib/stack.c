@@ -27,13 +27,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "config.h"
 #include "context.h"
 #include "debug.h"
-
-#ifdef HAVE_VALGRIND_VALGRIND_H
-#include <valgrind/valgrind.h>
-#endif
+#include "valgrind.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -133,11 +129,9 @@ static void register_stack(struct stack_slab *slab, char *base)
 
 	weft__leaks_search(base + page_size(),
 			   (size_t)(end - base) - page_size());
-#ifdef HAVE_VALGRIND_VALGRIND_H
 	if (RUNNING_ON_VALGRIND)
 		slab->valgrind_ids[slab->n_opened] =
 			(unsigned)VALGRIND_STACK_REGISTER(base, end);
-#endif
 	slab->n_opened++;
 }
 
@@ -148,10 +142,8 @@ static void unregister_stacks(struct stack_slab *slab)
 	for (unsigned i = 0; i < slab->n_opened; i++) {
 		weft__leaks_forget(slab->start + i * size + page_size(),
 				   size - page_size());
-#ifdef HAVE_VALGRIND_VALGRIND_H
 		if (RUNNING_ON_VALGRIND)
 			VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
-#endif
 	}
 }
 

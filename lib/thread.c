@@ -31,6 +31,7 @@
 #include "environment.h"
 #include "park.h"
 #include "scheduler.h"
+#include "valgrind.h"
 
 enum {
 	DETACH_ROUNDS = 10,
@@ -136,6 +137,13 @@ static void make_spare(struct scheduler *s)
 	pthread_mutex_unlock(&registry.mutex);
 }
 
+static void unmap_starter(struct scheduler *s)
+{
+	if (RUNNING_ON_VALGRIND)
+		VALGRIND_STACK_DEREGISTER(s->starter_id);
+	munmap(s->starter, STARTER_BYTES);
+}
+
 static void free_parts(struct scheduler *s, bool stacks_too)
 {
 	weft__engine_close(s);
@@ -144,7 +152,7 @@ static void free_parts(struct scheduler *s, bool stacks_too)
 	weft__timer_free(&s->timers);
 	free(s->queue);
 	s->queue = NULL;
-	munmap(s->starter, STARTER_BYTES);
+	unmap_starter(s);
 }
 
 static void refuse(struct scheduler *s, uintptr_t link)
@@ -216,6 +224,9 @@ static bool create_parts(struct scheduler *s)
 	if (s->starter == MAP_FAILED)
 		return false;
 	s->starter_top = (char *)s->starter + STARTER_BYTES;
+	if (RUNNING_ON_VALGRIND)
+		s->starter_id = (unsigned)VALGRIND_STACK_REGISTER(
+			s->starter, s->starter_top);
 	if (weft__queue_reserve(s, 0))
 		goto unmap_starter;
 	if (weft__task_create_main(s))
@@ -226,7 +237,7 @@ free_queue:
 	free(s->queue);
 	s->queue = NULL;
 unmap_starter:
-	munmap(s->starter, STARTER_BYTES);
+	unmap_starter(s);
 	return false;
 }
 

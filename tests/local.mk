@@ -8,7 +8,6 @@ UNIT_TESTS = \
 	tests/unit/test_context \
 	tests/unit/test_debug \
 	tests/unit/test_inbox \
-	tests/unit/test_debug \
 	tests/unit/test_io \
 	tests/unit/test_scheduler \
 	tests/unit/test_stack \

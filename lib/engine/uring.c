@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,6 +36,7 @@
 #include "../debug.h"
 #include "../park.h"
 #include "../scheduler.h"
+#include "../valgrind.h"
 
 /* Newer than the headers of Debian 12. */
 #ifndef IORING_ENTER_NO_IOWAIT
@@ -432,6 +434,33 @@ static bool cancel_operation(struct scheduler *s, struct waiter *w)
 	return false;
 }
 
+/* Tells Valgrind what the kernel has written, which it does not see. */
+static void note_written(const struct io_uring_sqe *sqe, int res)
+{
+	void *start = (void *)(uintptr_t)sqe->addr;
+	socklen_t *length;
+
+	if (res < 0)
+		return;
+	switch (sqe->opcode) {
+	case IORING_OP_READ:
+	case IORING_OP_RECV:
+		VALGRIND_MAKE_MEM_DEFINED(start, (size_t)res);
+		break;
+	case IORING_OP_ACCEPT:
+		length = (socklen_t *)(uintptr_t)sqe->addr2;
+		if (start && length)
+			VALGRIND_MAKE_MEM_DEFINED(start, *length);
+		break;
+	case IORING_OP_STATX:
+		start = (void *)(uintptr_t)sqe->addr2;
+		VALGRIND_MAKE_MEM_DEFINED(start, sizeof(struct statx));
+		break;
+	default: /* the others that fill memory are their caller's to name */
+		break;
+	}
+}
+
 static const struct wait_kind in_flight = { .cancel = cancel_operation };
 
 int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
@@ -469,6 +498,8 @@ int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
 	entry->user_data = wait.user_data;
 
 	weft__block(s, &wait.waiter, true);
+	if (RUNNING_ON_VALGRIND)
+		note_written(sqe, wait.res);
 	*res = wait.res;
 	*flags = wait.flags;
 	return 0;

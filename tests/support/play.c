@@ -124,17 +124,25 @@ const char *other_trace(void)
 
 static int perform(void *arg);
 
-static void create(struct player *by, const char *names, bool paused)
+/* On the thread of the player's own, which may be another one. */
+static weft_tasklet spawn(const struct player *by, struct player *p,
+			  bool paused)
 {
 	struct weft_tasklet_options options = { .paused = paused };
 
+	if (side_of(p->name) != side_of(by->name))
+		options.thread = side_of(p->name)->id;
+	else if (!paused)
+		return weft_spawn(perform, p);
+	return weft_spawn_with(&options, perform, p);
+}
+
+static void create(const struct player *by, const char *names, bool paused)
+{
 	for (; *names; names++) {
 		struct player *p = player_named(*names);
-		weft_tasklet handle;
+		weft_tasklet handle = spawn(by, p, paused);
 
-		if (side_of(*names) != side_of(by->name))
-			options.thread = side_of(*names)->id;
-		handle = weft_spawn_with(&options, perform, p);
 		if (weft_tasklet_is_null(handle))
 			stop_with("cannot spawn", names);
 		set_handle(p, handle);

@@ -105,6 +105,7 @@ START_TEST(switch_keeps_what_it_must)
 	ck_assert_int_eq(there.n_wrong, 0);
 	ck_assert_int_eq(here.n_rounds, ROUNDS);
 	ck_assert_int_eq(there.n_rounds, ROUNDS - 1);
+	free(there.stack);
 }
 END_TEST
 
@@ -121,6 +122,7 @@ START_TEST(fresh_stack_is_aligned)
 	here.go(&here.context, &there.context);
 	ck_assert_ptr_eq(there.seen, &there);
 	ck_assert_uint_eq(there.misaligned, 0);
+	free(there.stack);
 }
 END_TEST
 
@@ -137,6 +139,7 @@ START_TEST(switch_leaves_the_rounding_mode)
 	here.go(&here.context, &there.context);
 	ck_assert_int_eq(fegetround(), FE_UPWARD);
 	fesetround(FE_TONEAREST);
+	free(there.stack);
 }
 END_TEST
 
