@@ -10,53 +10,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "support.h"
-
-/* A system call to refuse, if its argument number @argument is @value. */
-struct refusal {
-	long call;
-	int argument; /* -1: whatever they are */
-	unsigned value;
-	int error;
-};
-
-static void install(const struct refusal *r)
-{
-	unsigned which = r->argument < 0 ? 0 : (unsigned)r->argument;
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			 offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)r->call, 0, 3),
-		/* the low half of the argument */
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			 (unsigned)offsetof(struct seccomp_data, args) +
-				 8 * which),
-		BPF_JUMP(BPF_JMP | (r->argument < 0 ? BPF_JGE : BPF_JEQ) |
-				 BPF_K,
-			 r->argument < 0 ? 0 : r->value, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K,
-			 SECCOMP_RET_ERRNO | (unsigned)r->error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { .len = N_ELEMENTS(code), .filter = code };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
-		perror("seccomp");
-		_exit(SKIPPED);
-	}
-}
 
 /* What it prints with --json, behind a filter or NULL. */
 static json_t *info(const struct refusal *refusal, int *status)
@@ -75,7 +37,7 @@ static json_t *info(const struct refusal *refusal, int *status)
 	if (pid == 0) {
 		dup2(fds[1], STDOUT_FILENO);
 		if (refusal)
-			install(refusal);
+			refuse_call(refusal);
 		execl(program, program, "--json", NULL);
 		perror(program);
 		_exit(127);

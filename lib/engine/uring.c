@@ -156,6 +156,7 @@ static _Atomic(unsigned) n_rings;
 static int open_ring(struct engine *e)
 {
 	unsigned workers[2] = { 0, MAX_UNBOUND_WORKERS };
+	struct io_uring_getevents_arg arg = { 0 };
 	struct io_uring *ring = &e->ring;
 	int rc;
 
@@ -181,6 +182,12 @@ static int open_ring(struct engine *e)
 	if (ring->features & IORING_FEAT_NO_IOWAIT)
 		e->enter_flags |= IORING_ENTER_NO_IOWAIT;
 	(void)io_uring_ring_dontfork(ring);
+
+	/* A filter may let a ring be set up and then refuse to have it used. */
+	rc = io_uring_enter2((unsigned)e->enter_fd, 0, 0, e->enter_flags,
+			     (sigset_t *)&arg, sizeof arg);
+	if (rc < 0)
+		goto exit_ring;
 
 	/* Entry i of the queue is always number i of the array. */
 	for (unsigned i = 0; i < ring->sq.ring_entries; i++)

@@ -2,11 +2,15 @@
 #include "support.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/io_uring.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -54,6 +58,27 @@ bool have_io_uring(void)
 	return true;
 }
 
+bool is_under_valgrind(void)
+{
+	const char *preloaded = getenv("LD_PRELOAD");
+
+	return preloaded && strstr(preloaded, "vgpreload");
+}
+
+bool has_memory_to_itself(void)
+{
+	return !UNDER_ASAN && !UNDER_TSAN && !is_under_valgrind();
+}
+
+int many_tasklets(int wanted)
+{
+	/* Valgrind looks for a stack among all there are, one by one, and
+	 * ThreadSanitizer has room for 8,000 threads and tasklets together. */
+	int most = is_under_valgrind() ? 500 : UNDER_TSAN ? 6000 : wanted;
+
+	return wanted < most ? wanted : most;
+}
+
 int in_child(int (*body)(void), char *errors, size_t size)
 {
 	size_t used = 0;
@@ -99,4 +124,31 @@ void until_parked(uint64_t id)
 
 	while (weft_thread_info(id, &info) == 0 && !info.parked)
 		sched_yield();
+}
+
+void refuse_call(const struct refusal *r)
+{
+	unsigned which = r->argument < 0 ? 0 : (unsigned)r->argument;
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)r->call, 0, 3),
+		/* the low half of the argument */
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 (unsigned)offsetof(struct seccomp_data, args) +
+				 8 * which),
+		BPF_JUMP(BPF_JMP | (r->argument < 0 ? BPF_JGE : BPF_JEQ) |
+				 BPF_K,
+			 r->argument < 0 ? 0 : r->value, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K,
+			 SECCOMP_RET_ERRNO | (unsigned)r->error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = N_ELEMENTS(code), .filter = code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
+		perror("seccomp");
+		_exit(SKIPPED);
+	}
 }

@@ -39,19 +39,28 @@ int run_suite(Suite *suite);
 /* Whether this kernel gives us an io_uring; says why not on standard error. */
 bool have_io_uring(void);
 
-/* Whether the program was built with a sanitizer, which sets limits to a test:
- * there is no limiting the address space, and ThreadSanitizer takes up to 8,000
- * threads and tasklets together. */
+/* Whether the program was built with a sanitizer. */
 #ifndef __has_feature
 #define __has_feature(name) 0
 #endif
 #if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
-enum { UNDER_TSAN = 1, UNDER_ASAN = 0, MOST_TASKLETS = 6000 };
+enum { UNDER_TSAN = 1, UNDER_ASAN = 0 };
 #elif defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-enum { UNDER_TSAN = 0, UNDER_ASAN = 1, MOST_TASKLETS = 20000 };
+enum { UNDER_TSAN = 0, UNDER_ASAN = 1 };
 #else
-enum { UNDER_TSAN = 0, UNDER_ASAN = 0, MOST_TASKLETS = 100000 };
+enum { UNDER_TSAN = 0, UNDER_ASAN = 0 };
 #endif
+
+/* Whether it runs under Valgrind. */
+bool is_under_valgrind(void);
+
+/* Whether nothing has put a shadow memory beside ours, so that what we use of
+ * memory and address space can be measured and limited. */
+bool has_memory_to_itself(void);
+
+/* How many tasklets a test that wants very many should make: @wanted, or what
+ * the tool it runs under is fit for. */
+int many_tasklets(int wanted);
 
 /* Runs @body in a process of its own, which may not have used weft before the
  * call, and reads what it writes to standard error.
@@ -67,5 +76,17 @@ void join_thread(pthread_t thread);
 /* Returns when the attached thread @id sleeps in the kernel. Keeps the caller's
  * OS thread meanwhile. */
 void until_parked(uint64_t id);
+
+/* A system call to refuse, if its argument number @argument is @value. */
+struct refusal {
+	long call;
+	int argument; /* -1: whatever they are */
+	unsigned value;
+	int error;
+};
+
+/* From here on the process gets @r->error for that call, by a seccomp filter; it
+ * ends as skipped where there is none to be had. */
+void refuse_call(const struct refusal *r);
 
 #endif /* WEFT_TESTS_SUPPORT_H */

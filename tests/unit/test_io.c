@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <weft.h>
@@ -69,7 +70,7 @@ static void remove_folder(void)
 
 /* --- streams --- */
 
-enum { STREAM_BYTES = 1 << 20 };
+enum { STREAM_BYTES = 1 << 18 };
 
 struct stream {
 	int fd;
@@ -134,7 +135,7 @@ static int read_stream(void *arg)
 	return 0;
 }
 
-/* A megabyte in pieces of odd sizes arrives whole, and then comes the end; on
+/* A quarter of a megabyte in pieces of odd sizes arrives whole, and then comes the end; on
  * pipes and sockets, by read and recv, with O_NONBLOCK and without. */
 START_TEST(stream_arrives_whole)
 {
@@ -986,6 +987,53 @@ START_TEST(await_from_short_lives)
 }
 END_TEST
 
+static int pass_some(void *channel)
+{
+	int rc = 0;
+
+	for (int i = 0; i < 100 && !rc; i++)
+		rc = weft_channel_send(channel, &i);
+	return rc;
+}
+
+static void *pass_from_another_thread(void *channel)
+{
+	weft_spawn(pass_some, channel);
+	weft_run();
+	return NULL;
+}
+
+/* Where a filter refuses the ring, be it set-up or use, I/O returns what the
+ * filter said, each time, and all the rest works: enter_refused_by_a_filter. */
+START_TEST(refused_ring_is_an_error_of_io_only)
+{
+	static const struct refusal refusals[] = {
+		{ SYS_io_uring_setup, -1, 0, EPERM },
+		{ SYS_io_uring_setup, -1, 0, ENOSYS },
+		{ SYS_io_uring_enter, -1, 0, EPERM },
+		{ SYS_io_uring_enter, -1, 0, ENOSYS },
+	};
+	weft_channel *ch = weft_channel_new(sizeof(int), 0);
+	pthread_t other;
+	char byte;
+
+	refuse_call(&refusals[_i]);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(weft_read(STDIN_FILENO, &byte, 1),
+				 -refusals[_i].error);
+	other = start_thread(pass_from_another_thread, ch);
+	for (int i = 0; i < 100; i++) {
+		int element = -1;
+
+		ck_assert_int_eq(weft_channel_receive(ch, &element), 0);
+		ck_assert_int_eq(element, i);
+	}
+	join_thread(other);
+	ck_assert_int_eq(weft_sleep(WEFT_MILLISECOND), 0);
+	weft_channel_unref(ch);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("io");
@@ -1012,5 +1060,6 @@ int main(void)
 	add_case(s, "any operation", await_any_operation,
 		 await_an_unknown_operation, await_refuses,
 		 await_from_short_lives);
+	add_loop(s, "refused", refused_ring_is_an_error_of_io_only, 4);
 	return run_suite(s);
 }

@@ -39,8 +39,8 @@ static int take_turns(void *arg)
  * though the queue has to grow on the way. */
 START_TEST(many_take_turns_in_order)
 {
-	static const int counts[] = { 1, 63, 64, 65, 1000, MOST_TASKLETS };
-	int n = counts[_i];
+	static const int counts[] = { 1, 63, 64, 65, 1000, 100000 };
+	int n = many_tasklets(counts[_i]);
 	struct numbered *all = calloc((size_t)n, sizeof *all);
 	int next = 0;
 
@@ -81,18 +81,19 @@ static long most_kilobytes(void)
 START_TEST(leaves_share_a_stack)
 {
 	enum { BATCHES = 3 };
+	int n_leaves = many_tasklets(100000);
 	long before = most_kilobytes();
 	int n = 0;
 
 	for (int i = 1; i <= BATCHES; i++) {
-		for (int k = 0; k < MOST_TASKLETS; k++)
+		for (int k = 0; k < n_leaves; k++)
 			ck_assert(!weft_tasklet_is_null(
 				weft_spawn(count_up, &n)));
 		ck_assert_int_eq(weft_run(), 0);
-		ck_assert_int_eq(n, i * MOST_TASKLETS);
+		ck_assert_int_eq(n, i * n_leaves);
 	}
-	if (!UNDER_ASAN && !UNDER_TSAN)
-		ck_assert_int_lt(most_kilobytes() - before, MOST_TASKLETS);
+	if (has_memory_to_itself())
+		ck_assert_int_lt(most_kilobytes() - before, n_leaves);
 }
 END_TEST
 
@@ -220,12 +221,12 @@ static int nest_run(void *arg)
 
 START_TEST(runs_nest_deeply)
 {
-	struct nest n = { .deepest = 1000, .in_order = true };
+	struct nest n = { .deepest = many_tasklets(1000), .in_order = true };
 
 	weft_spawn(nest_run, &n);
 	ck_assert_int_eq(weft_run(), 0);
-	ck_assert_int_eq(n.depth, 1000);
-	ck_assert_int_eq(n.n_back, 1000);
+	ck_assert_int_eq(n.depth, n.deepest);
+	ck_assert_int_eq(n.n_back, n.deepest);
 	ck_assert(n.in_order);
 }
 END_TEST

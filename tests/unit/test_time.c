@@ -207,12 +207,12 @@ static int sleep_for_real(void *arg)
 
 START_TEST(many_sleepers)
 {
-	enum { MANY = MOST_TASKLETS < 20000 ? MOST_TASKLETS : 20000 };
-	struct sleeper *sleepers = calloc(MANY, sizeof *sleepers);
+	int many = many_tasklets(20000);
+	struct sleeper *sleepers = calloc((size_t)many, sizeof *sleepers);
 	int64_t start = weft_now();
 
 	srandom((unsigned)_i + 1);
-	for (int i = 0; i < MANY; i++) {
+	for (int i = 0; i < many; i++) {
 		sleepers[i] = (struct sleeper){
 			.deadline = start + random() % (50 * WEFT_MILLISECOND),
 			.number = i,
@@ -221,8 +221,8 @@ START_TEST(many_sleepers)
 		weft_spawn(sleep_for_real, &sleepers[i]);
 	}
 	ck_assert_int_eq(weft_run(), 0);
-	ck_assert_int_eq(woken.n, MANY);
-	for (int i = 0; i < MANY; i++)
+	ck_assert_int_eq(woken.n, many);
+	for (int i = 0; i < many; i++)
 		ck_assert_int_eq(sleepers[i].rc, 0);
 	free(sleepers);
 }
