@@ -95,9 +95,13 @@ struct scheduler {
 	struct inbox inbox __attribute__((aligned(128)));
 } __attribute__((aligned(128)));
 
-extern __thread struct scheduler *weft__self
+/* -fvisibility says nothing of what is declared only: without this, access goes
+ * through the global offset table. */
+#define HIDDEN __attribute__((visibility("hidden")))
+
+extern __thread struct scheduler *weft__self HIDDEN
 	__attribute__((tls_model("initial-exec")));
-extern struct weft_task weft__nobody;
+extern struct weft_task weft__nobody HIDDEN;
 
 /* Attaches the calling thread. NULL with errno set when it cannot be. */
 struct scheduler *weft__attach(void);
