@@ -388,7 +388,10 @@ static int run_others(bool is_pump, int64_t deadline)
 	if (unlikely(rc))
 		return rc;
 	if (deadline != WEFT_FOREVER) {
-		rc = weft__timer_arm(&s->timers, &f.timer, deadline);
+		/* The clock began at 0: what is before that is no later, and the
+		 * lateness of a timer must be a number. */
+		rc = weft__timer_arm(&s->timers, &f.timer,
+				     deadline > 0 ? deadline : 0);
 		if (rc)
 			return rc;
 	}
