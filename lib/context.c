@@ -21,6 +21,14 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+/* For what runs between two stacks. clang's no_sanitize keeps ThreadSanitizer's
+ * notes of entry and return, and these would go to different fibers. */
+#if defined(__clang__) && __has_attribute(disable_sanitizer_instrumentation)
+#define UNWATCHED __attribute__((disable_sanitizer_instrumentation))
+#else
+#define UNWATCHED __attribute__((no_sanitize("address", "thread")))
+#endif
+
 /* Whom this thread came from in the switch under way, and the fiber of one
  * that has left for good: it can be destroyed only from the next one. */
 static __thread struct context *came_from;
@@ -29,8 +37,8 @@ static __thread struct context left_behind;
 static __thread void *dead_fiber;
 #endif
 
-__attribute__((no_sanitize("address", "thread"))) static void announce(
-	struct context *from, struct context *to, bool for_good)
+UNWATCHED static void announce(struct context *from, struct context *to,
+			       bool for_good)
 {
 	came_from = from;
 #ifdef WEFT__ASAN
@@ -45,8 +53,7 @@ __attribute__((no_sanitize("address", "thread"))) static void announce(
 	(void)for_good, (void)to;
 }
 
-__attribute__((no_sanitize("address", "thread"))) void weft__context_arrived(
-	struct context *c)
+UNWATCHED void weft__context_arrived(struct context *c)
 {
 #ifdef WEFT__ASAN
 	__sanitizer_finish_switch_fiber(c->fake_stack, &came_from->bottom,
@@ -86,8 +93,8 @@ void weft__context_adopt_thread(struct context *c)
 #endif
 }
 
-__attribute__((no_sanitize("address", "thread"))) struct context *
-weft__context_switch(struct context *from, struct context *to)
+UNWATCHED struct context *weft__context_switch(struct context *from,
+					       struct context *to)
 {
 	announce(from, to, false);
 	weft__context_jump(from, to);
@@ -95,8 +102,8 @@ weft__context_switch(struct context *from, struct context *to)
 	return from;
 }
 
-__attribute__((no_sanitize("address", "thread"))) _Noreturn void
-weft__context_end(struct context *from, struct context *to)
+UNWATCHED _Noreturn void weft__context_end(struct context *from,
+					   struct context *to)
 {
 	/* @from may be handed out again before the next one has arrived. */
 	left_behind = *from;
