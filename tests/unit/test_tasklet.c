@@ -442,8 +442,10 @@ struct rounder {
 static double third(void)
 {
 	volatile double one = 1, three = 3;
+	volatile double result =
+		one / three; /* here, and not when it is used */
 
-	return one / three;
+	return result;
 }
 
 static int round_its_own_way(void *arg)
@@ -481,7 +483,8 @@ START_TEST(own_fpu_is_kept_and_not_seen)
 	fesetround(FE_UPWARD);
 	up_third = third();
 	fesetround(FE_TONEAREST);
-	ck_assert(nearest_third < up_third);
+	/* Valgrind rounds its own way. */
+	ck_assert(nearest_third < up_third || is_under_valgrind());
 	for (int i = 0; i < 4; i++) {
 		weft_schedule();
 		ck_assert_int_eq(fegetround(), FE_TONEAREST);
