@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "context.h"
@@ -60,20 +61,30 @@ static size_t page_size(void)
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
+/* Whether the kernel takes marks, and keeps them: an emulator may take any advice
+ * and do nothing. A page that is marked is none that uname() could write to. */
+static bool can_mark(void)
+{
+	size_t page = page_size();
+	void *scratch = mmap(NULL, page, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool marked;
+
+	if (scratch == MAP_FAILED)
+		return false;
+	marked = madvise(scratch, page, MADV_GUARD_INSTALL) == 0 &&
+		 uname(scratch) == -1 && errno == EFAULT;
+	munmap(scratch, page);
+	return marked;
+}
+
 bool weft__stack_guards_are_marks(void)
 {
 	static _Atomic(int) known; /* 0: not yet, 1: yes, -1: no; any thread */
 	int answer = peek(known);
 
 	if (answer == 0) {
-		size_t page = page_size();
-		void *scratch = mmap(NULL, page, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-		if (scratch == MAP_FAILED)
-			return false;
-		answer = madvise(scratch, page, MADV_GUARD_INSTALL) ? -1 : 1;
-		munmap(scratch, page);
+		answer = can_mark() ? 1 : -1;
 		poke(known, answer);
 	}
 	return answer > 0;

@@ -64,7 +64,8 @@ WEFT_API int weft_schedule_remove(void);
  *
  * Return: 0; what weft_stop() was given; 0 early when the caller was inserted,
  * run or switched to while it was inside (then the tasklets inside calls that
- * are nested deeper are inserted at the end, and theirs return 0 too).
+ * are nested deeper are inserted at the end, before it and the innermost first,
+ * and theirs return 0 too).
  * Context: any tasklet; switches.
  * Source: stackless.run().
  */

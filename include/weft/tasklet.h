@@ -157,7 +157,9 @@ WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size);
  *
  * It goes to the end of its owner's ring (rules R1 and R8). On a runnable
  * tasklet this does nothing. On one that is inside weft_run() or weft_pump(),
- * that call returns 0 early.
+ * that call returns 0 early. A tasklet of another thread that has requests
+ * outstanding already, not yet taken in by its thread, keeps the place of the
+ * first of them.
  *
  * Return: 0, or
  *   -ESRCH  @t has ended

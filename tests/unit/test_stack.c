@@ -128,15 +128,23 @@ END_TEST
 /* Without address space a promise fails, is not counted, and the rest stays. */
 START_TEST(promise_without_address_space)
 {
-	struct rlimit limit = { .rlim_cur = 256 << 20, .rlim_max = 256 << 20 };
+	enum {
+		BYTES = 256 << 20,
+		MORE_THAN_FIT = BYTES >> STACK_DEFAULT_SHIFT
+	};
+	struct rlimit limit = { .rlim_cur = BYTES, .rlim_max = BYTES };
 	size_t n = 0;
-	int rc;
+	int rc = 0;
 
 	if (UNDER_ASAN || UNDER_TSAN)
 		return;
 	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
-	while ((rc = weft__stack_promise(&cache, CLASS)) == 0)
-		n++;
+	while (n <= MORE_THAN_FIT && !rc) {
+		rc = weft__stack_promise(&cache, CLASS);
+		n += !rc;
+	}
+	if (!rc)
+		return; /* an emulator keeps no such limit */
 	ck_assert_int_eq(rc, -ENOMEM);
 	ck_assert_uint_ge(n, 100);
 	ck_assert_uint_eq(cache.classes[CLASS].promised, n);
