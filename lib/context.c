@@ -15,7 +15,6 @@
 #ifdef WEFT__ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
-#include <sanitizer/lsan_interface.h>
 #endif
 #ifdef WEFT__TSAN
 #include <sanitizer/tsan_interface.h>
@@ -110,17 +109,5 @@ UNWATCHED _Noreturn void weft__context_end(struct context *from,
 	announce(&left_behind, to, true);
 	weft__context_leave(to);
 }
-
-#ifdef WEFT__ASAN
-void weft__leaks_search(const void *start, size_t bytes)
-{
-	__lsan_register_root_region(start, bytes);
-}
-
-void weft__leaks_forget(const void *start, size_t bytes)
-{
-	__lsan_unregister_root_region(start, bytes);
-}
-#endif
 
 #endif /* WEFT__SANITIZED */

@@ -67,23 +67,6 @@ static inline void weft__context_make(struct context *c, void *stack_top,
 	c->bx = (void *)(uintptr_t)entry;
 }
 
-#ifdef WEFT__ASAN
-/* Memory that may hold the only pointer to something allocated: the leak checker
- * is to search it. */
-void weft__leaks_search(const void *start, size_t bytes);
-void weft__leaks_forget(const void *start, size_t bytes);
-#else
-static inline void weft__leaks_search(const void *start, size_t bytes)
-{
-	(void)start, (void)bytes;
-}
-
-static inline void weft__leaks_forget(const void *start, size_t bytes)
-{
-	(void)start, (void)bytes;
-}
-#endif
-
 #ifdef WEFT__SANITIZED
 
 /* Names the stack of a context that is about to be switched to first. */

@@ -28,7 +28,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "context.h"
 #include "debug.h"
 #include "valgrind.h"
 
@@ -132,30 +131,21 @@ static char **link_of(char *top)
 	return (char **)(void *)top;
 }
 
-/* Tells the tools that watch memory that there is one more stack, the next of
- * its slab. */
+/* Tells Valgrind that there is one more stack, the next of its slab. */
 static void register_stack(struct stack_slab *slab, char *base)
 {
-	char *end = base + weft__stack_size(slab->class);
-
-	weft__leaks_search(base + page_size(),
-			   (size_t)(end - base) - page_size());
 	if (RUNNING_ON_VALGRIND)
 		slab->valgrind_ids[slab->n_opened] =
-			(unsigned)VALGRIND_STACK_REGISTER(base, end);
+			(unsigned)VALGRIND_STACK_REGISTER(
+				base, base + weft__stack_size(slab->class));
 	slab->n_opened++;
 }
 
 static void unregister_stacks(struct stack_slab *slab)
 {
-	size_t size = weft__stack_size(slab->class);
-
-	for (unsigned i = 0; i < slab->n_opened; i++) {
-		weft__leaks_forget(slab->start + i * size + page_size(),
-				   size - page_size());
-		if (RUNNING_ON_VALGRIND)
+	if (RUNNING_ON_VALGRIND)
+		for (unsigned i = 0; i < slab->n_opened; i++)
 			VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
-	}
 }
 
 /* Guards every stack of a slab by mprotect; how many could be. */

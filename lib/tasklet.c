@@ -100,7 +100,6 @@ static bool map_slabs(void)
 		munmap(start, skip);
 	if (skip != SLAB_BYTES)
 		munmap(start + skip + bytes, SLAB_BYTES - skip);
-	weft__leaks_search(start + skip, bytes);
 	pool.unused = (struct task_slab *)(start + skip);
 	pool.n_unused = SLABS_AT_ONCE;
 	return true;
