@@ -176,7 +176,7 @@ void weft__look_around(struct scheduler *s)
 
 	poke(s->switches, peek(s->switches) + weft__switches_since_look(s));
 	s->budget = SWITCHES_BETWEEN_LOOKS;
-	/* relaxed: taking the content is what orders it, see inbox.c */
+	/* relaxed: taking the content is what orders it [inbox.1] */
 	if (peek(s->inbox.word) != INBOX_EMPTY)
 		weft__take_handed_in(s);
 	if (is_due || weft__engine_has_news(&s->engine))

@@ -9,7 +9,7 @@
  * run. A tasklet that is removed leaves a tombstone, `weft__nobody`.
  *
  * The array is at least twice as long as there are tasklets, so the back never
- * reaches the front (see weft__queue_reserve and leave_tombstone).
+ * reaches the front (see weft__queue_reserve and weft__queue_remove).
  */
 #ifndef WEFT__SCHEDULER_H
 #define WEFT__SCHEDULER_H
@@ -224,7 +224,7 @@ void weft__look_around(struct scheduler *s);
 /* Whether there is something to look at. Counts a switch. */
 static INLINE bool weft__must_look(struct scheduler *s)
 {
-	/* relaxed: taking the content is what orders it, see inbox.c */
+	/* relaxed: taking the content is what orders it [inbox.1] */
 	return unlikely(--s->budget <= 0) ||
 	       unlikely(peek(s->inbox.word) != INBOX_EMPTY);
 }

@@ -86,7 +86,6 @@ struct weft_task {
 	bool born_paused;      /* for REQUEST_NEW */
 	_Atomic(bool) is_main; /* read by any thread */
 	_Atomic(bool) has_name;
-	uint64_t spare;
 #ifdef WEFT__SANITIZED
 } __attribute__((aligned(64)));
 #else
