@@ -50,9 +50,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fork.h"
 #include "park.h"
 #include "scheduler.h"
 #include "thread.h"
@@ -243,6 +245,91 @@ static bool call_off(struct scheduler *s, struct waiter *w)
 	return is_linked;
 }
 
+static bool is_claimed(const struct waiter *w)
+{
+	return !peek(((struct waiter *)w)->channel); /* [channel.1] */
+}
+
+static void describe(const struct waiter *w, char *text, size_t size,
+		     const char *verb)
+{
+	struct weft_channel *ch = peek(((struct waiter *)w)->channel);
+	char name[CHANNEL_NAME_SIZE] = "";
+	bool locked;
+
+	if (ch) {
+		locked = weft__lock(&ch->lock);
+		memcpy(name, ch->name, sizeof name);
+		weft__unlock(&ch->lock, locked);
+	}
+	if (name[0])
+		snprintf(text, size, "%s channel %s", verb, name);
+	else
+		snprintf(text, size, "%s channel %p", verb, (void *)ch);
+}
+
+static void describe_send(const struct waiter *w, char *text, size_t size)
+{
+	describe(w, text, size, "sends to");
+}
+
+static void describe_receive(const struct waiter *w, char *text, size_t size)
+{
+	describe(w, text, size, "receives from");
+}
+
+/* --- fork --- */
+
+/* Every channel there is, in use or not. */
+static void each_channel(void (*look)(struct weft_channel *ch, const void *arg),
+			 const void *arg)
+{
+	for (struct channel_slab *slab = pool.slabs; slab; slab = slab->next)
+		for (int i = 0; i < CHANNELS_AT_ONCE; i++)
+			look(&slab->channels[i], arg);
+}
+
+static void lock_one(struct weft_channel *ch, const void *arg)
+{
+	(void)arg;
+	lock_contended(&ch->lock);
+}
+
+static void unlock_one(struct weft_channel *ch, const void *arg)
+{
+	(void)arg;
+	weft__unlock(&ch->lock, true);
+}
+
+void weft__channel_lock_all(void)
+{
+	pthread_mutex_lock(&pool.mutex);
+	each_channel(lock_one, NULL);
+}
+
+void weft__channel_unlock_all(void)
+{
+	each_channel(unlock_one, NULL);
+	pthread_mutex_unlock(&pool.mutex);
+}
+
+static void forget_others_of(struct weft_channel *ch, const void *self)
+{
+	struct waiter *next;
+
+	poke(ch->spinner, 0);
+	for (struct waiter *w = ch->first; w; w = next) {
+		next = w->next;
+		if (w->owner != self)
+			unlink_waiter(ch, w);
+	}
+}
+
+void weft__channel_forget_others(const struct scheduler *self)
+{
+	each_channel(forget_others_of, self);
+}
+
 /* --- send and receive --- */
 
 static INLINE void copy_element(void *to, const void *from, size_t size)
@@ -259,7 +346,21 @@ struct pass {
 	int direction; /* 1: a send, -1: a receive: what the balance moves by */
 	bool careful;
 	bool waits;
+	bool untold; /* careful: the channel callback is still to be called */
 };
+
+/* What a call comes back with to have the callback called first. */
+enum { TELL_READY = 1, TELL_BLOCKS = 2 };
+
+static void tell(struct scheduler *s, struct weft_channel *ch, struct pass p,
+		 bool will_block)
+{
+	bool was_inside = weft__begin_callback(s);
+
+	s->on_channel(ch, weft__handle(peek(s->current)), p.direction > 0,
+		      will_block, s->on_channel_ctx);
+	weft__end_callback(s, was_inside);
+}
 
 /* --- the spinner [channel.2] --- */
 
@@ -331,10 +432,14 @@ static bool end_spin_of_receiver(struct waiter *w, _Atomic(uintptr_t) *word)
 
 static const struct wait_kind sending = { .cancel = call_off,
 					  .begin_spin = begin_spin,
-					  .end_spin = end_spin_of_sender };
+					  .end_spin = end_spin_of_sender,
+					  .is_claimed = is_claimed,
+					  .describe = describe_send };
 static const struct wait_kind receiving = { .cancel = call_off,
 					    .begin_spin = begin_spin,
-					    .end_spin = end_spin_of_receiver };
+					    .end_spin = end_spin_of_receiver,
+					    .is_claimed = is_claimed,
+					    .describe = describe_receive };
 
 /* Passes the element to or from the spinner, if the only waiter is it. Called
  * with the lock held. */
@@ -360,13 +465,20 @@ static INLINE bool pass_by_mail(struct weft_channel *ch, void *element,
 	return true;
 }
 
+/* Whether rule R9 has the peer of this thread run at once. */
+static INLINE bool favours_peer_of(struct weft_channel *ch, struct pass p)
+{
+	return !peek(ch->schedule_all) &&
+	       peek(ch->preference) * p.direction < 0;
+}
+
 /* Rule R9 for a peer of this thread, which has been claimed. */
 static INLINE void give_turn(struct scheduler *s, struct weft_channel *ch,
 			     struct weft_task *peer, struct pass p)
 {
 	struct weft_task *me = peek(s->current);
 	bool yields = peek(ch->schedule_all);
-	bool favours_peer = !yields && peek(ch->preference) * p.direction < 0;
+	bool favours_peer = favours_peer_of(ch, p);
 
 	poke(peer->state, WEFT_RUNNABLE);
 	if (likely(favours_peer) && !weft__must_look(s)) {
@@ -440,7 +552,7 @@ static INLINE int wait_for_peer(struct scheduler *s, struct weft_channel *ch,
 	if (spins && spin_briefly(s, &w, &ch->spinner))
 		return 0;
 	weft__block(s, &w, p.careful);
-	return w.result;
+	return weft__outcome(w.task, &w);
 }
 
 /* A busy receiver is on its way back. If the sender queued up, the receiver
@@ -472,6 +584,26 @@ static NOINLINE int wait_to_receive(struct scheduler *s,
 			     (struct pass){ .direction = -1 });
 }
 
+/* For a careful call, with the lock held: 0, or what is to be returned before
+ * anything has moved. */
+static int look_before(struct scheduler *s, struct weft_channel *ch,
+		       struct pass p)
+{
+	struct waiter *peer =
+		peek(ch->balance) * p.direction < 0 ? ch->first : NULL;
+	bool is_local = peer && peer->owner == s;
+
+	if (p.untold && (!peer || is_local))
+		return peer ? TELL_READY : TELL_BLOCKS;
+	if (!peer)
+		return p.waits ? weft__may_wait(s) : -EAGAIN;
+	return is_local && weft__is_trapped(s) &&
+			       (peek(ch->schedule_all) ||
+				favours_peer_of(ch, p))
+		       ? -EPERM
+		       : 0;
+}
+
 static INLINE int pass_element(struct scheduler *s, struct weft_channel *ch,
 			       void *element, struct pass p)
 {
@@ -486,11 +618,15 @@ static INLINE int pass_element(struct scheduler *s, struct weft_channel *ch,
 		locked = weft__lock(&ch->lock);
 		balance = peek(ch->balance);
 	}
-	if (balance * p.direction >= 0) {
-		if (!p.waits) {
+	if (p.careful) {
+		int rc = look_before(s, ch, p);
+
+		if (rc) {
 			weft__unlock(&ch->lock, locked);
-			return -EAGAIN;
+			return rc;
 		}
+	}
+	if (balance * p.direction >= 0) {
 		if (p.careful)
 			return wait_for_peer(s, ch, element, locked, p);
 		return p.direction > 0
@@ -500,6 +636,8 @@ static INLINE int pass_element(struct scheduler *s, struct weft_channel *ch,
 	if (pass_by_mail(ch, element, p)) {
 		weft__unlock(&ch->lock, locked);
 		count(s->wakes_saved);
+		if (p.careful && p.untold)
+			tell(s, ch, p, false);
 		return 0; /* rule R8 */
 	}
 	peer = claim_first(ch);
@@ -510,34 +648,48 @@ static INLINE int pass_element(struct scheduler *s, struct weft_channel *ch,
 		copy_element(peer->element, element, ch->element_size);
 	else
 		copy_element(element, peer->element, ch->element_size);
-	if (likely(peer->owner == s))
+	if (likely(peer->owner == s)) {
 		give_turn(s, ch, peer->task, p);
-	else
-		weft__wake_foreign(s, peer); /* rule R8 */
+		return 0;
+	}
+	weft__wake_foreign(s, peer); /* rule R8 */
+	if (p.careful && p.untold)
+		tell(s, ch, p, false);
 	return 0;
 }
 
-static NOINLINE int pass_carefully(struct scheduler *s, struct weft_channel *ch,
-				   void *element, int direction)
+static NOINLINE int pass_carefully(struct weft_channel *ch, void *element,
+				   int direction, bool waits)
 {
-	int rc = weft__enter(s);
+	struct scheduler *s = weft__scheduler();
+	struct pass p = { .direction = direction,
+			  .careful = true,
+			  .waits = waits };
+	int rc;
 
-	return rc ? rc
-		  : pass_element(s, ch, element,
-				 (struct pass){ .direction = direction,
-						.careful = true,
-						.waits = true });
+	if (!s)
+		return -errno;
+	rc = waits ? weft__enter(s) : 0;
+	if (rc)
+		return rc;
+	p.untold = s->on_channel && !s->in_callback;
+	rc = pass_element(s, ch, element, p);
+	if (rc > 0) {
+		p.untold = false;
+		tell(s, ch, p, rc == TELL_BLOCKS);
+		rc = pass_element(s, ch, element, p);
+	}
+	weft__note_runnable(s);
+	return rc;
 }
 
 static INLINE int pass_or_wait(struct weft_channel *ch, void *element,
 			       int direction)
 {
-	struct scheduler *s = weft__scheduler();
+	struct scheduler *s = weft__fast;
 
-	if (unlikely(!s))
-		return -errno;
-	if (unlikely(peek(s->current)->attention))
-		return pass_carefully(s, ch, element, direction);
+	if (unlikely(!s) || unlikely(peek(s->current)->attention))
+		return pass_carefully(ch, element, direction, true);
 	return pass_element(
 		s, ch, element,
 		(struct pass){ .direction = direction, .waits = true });
@@ -553,29 +705,28 @@ WEFT_API int weft_channel_receive(weft_channel *ch, void *element)
 	return pass_or_wait(ch, element, -1);
 }
 
-static INLINE int pass_or_fail(struct weft_channel *ch, void *element,
-			       int direction)
-{
-	struct scheduler *s = weft__scheduler();
-
-	if (unlikely(!s))
-		return -errno;
-	return pass_element(
-		s, ch, element,
-		(struct pass){ .direction = direction, .careful = true });
-}
-
 WEFT_API int weft_channel_try_send(weft_channel *ch, const void *element)
 {
-	return pass_or_fail(ch, (void *)(uintptr_t)element, 1);
+	return pass_carefully(ch, (void *)(uintptr_t)element, 1, false);
 }
 
 WEFT_API int weft_channel_try_receive(weft_channel *ch, void *element)
 {
-	return pass_or_fail(ch, element, -1);
+	return pass_carefully(ch, element, -1, false);
 }
 
 /* --- looking and setting --- */
+
+WEFT_API void weft_set_channel_callback(weft_channel_fn fn, void *ctx)
+{
+	struct scheduler *s = weft__scheduler();
+
+	if (!s)
+		return;
+	s->on_channel = fn;
+	s->on_channel_ctx = ctx;
+	weft__choose_ways(s);
+}
 
 WEFT_API int weft_channel_balance(weft_channel *ch)
 {

@@ -23,6 +23,7 @@ enum {
 	INBOX_PARKED_MESSAGE, /* sleeps in its ring: send that a message */
 	INBOX_PARKED_SQE,     /* the same, by way of the waker's own ring */
 	INBOX_PARKED_EVENTFD, /* sleeps in its ring: write to its eventfd */
+	INBOX_WATCHED,        /* driven by another loop: write to that's eventfd */
 	INBOX_CLOSED,         /* the thread takes nothing any more */
 	INBOX_LINKS           /* from here up: a link */
 };
@@ -48,6 +49,12 @@ static inline struct inbox_node *weft__inbox_node(uintptr_t link)
 static inline bool weft__inbox_is_parked(uintptr_t word)
 {
 	return word >= INBOX_PARKED_FUTEX && word <= INBOX_PARKED_EVENTFD;
+}
+
+/* Whether it is up to who hands something in to ring. */
+static inline bool weft__inbox_wants_ring(uintptr_t word)
+{
+	return word >= INBOX_PARKED_FUTEX && word <= INBOX_WATCHED;
 }
 
 /* A list of links, turned around. */

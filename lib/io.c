@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <unistd.h>
 #include <weft/io.h>
 #include <weft/uring.h>
 
@@ -98,17 +99,28 @@ static void cancel_all_on(int fd)
 	(void)weft__await(&sqe);
 }
 
+static int close_at_once(int fd)
+{
+	return close(fd) ? -errno : 0;
+}
+
 WEFT_API int weft_close(int fd)
 {
 	struct io_uring_sqe sqe = { 0 };
 	struct scheduler *s = weft__scheduler();
+	int rc;
 
 	if (!s)
-		return -errno;
+		return close_at_once(fd);
+	/* A tasklet that was killed closes, too. */
+	weft_shield_begin();
 	if (weft__engine_is_busy(&s->engine, fd))
 		cancel_all_on(fd);
 	io_uring_prep_close(&sqe, fd);
-	return weft__await(&sqe);
+	rc = weft__may_wait(s) || weft__engine_open(s) ? close_at_once(fd)
+						       : weft__await(&sqe);
+	weft_shield_end();
+	return rc;
 }
 
 WEFT_API ssize_t weft_read(int fd, void *buf, size_t count)

@@ -8,17 +8,23 @@ lib_libweft_la_SOURCES = \
 	lib/arch/x86_64/frame.h \
 	lib/channel.c lib/channel.h \
 	lib/context.c lib/context.h \
+	lib/control.c \
+	lib/deadlock.c lib/deadlock.h \
 	lib/debug.c lib/debug.h \
+	lib/embed.c \
 	lib/engine/engine.h \
 	lib/engine/uring.c \
 	lib/environment.c lib/environment.h \
+	lib/fork.c lib/fork.h \
 	lib/inbox.c lib/inbox.h \
 	lib/io.c lib/io.h \
+	lib/join.c \
 	lib/lock.h \
 	lib/net.c \
 	lib/park.c lib/park.h \
 	lib/scheduler.c lib/scheduler.h \
 	lib/stack.c lib/stack.h \
+	lib/start.c \
 	lib/tasklet.c lib/tasklet.h \
 	lib/thread.c lib/thread.h \
 	lib/time.c \

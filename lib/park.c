@@ -71,6 +71,7 @@
 #include <unistd.h>
 #include <weft/time.h>
 
+#include "deadlock.h"
 #include "environment.h"
 #include "scheduler.h"
 #include "thread.h"
@@ -84,6 +85,9 @@ enum {
 	VALGRIND_LOOK_NS = 1000 * 1000,
 	SPIN_RETRY_SLEEPS = 8 /* short sleeps before another try */
 };
+
+static const int64_t RECHECK_LEAST_NS = 100 * WEFT_MILLISECOND;
+static const int64_t RECHECK_MOST_NS = 10 * WEFT_SECOND;
 
 /* --- handing in --- */
 
@@ -109,6 +113,9 @@ static void ring(struct scheduler *s, struct scheduler *target,
 	case INBOX_PARKED_SQE:
 		weft__engine_ring_sqe(s, &target->engine);
 		break;
+	case INBOX_WATCHED:
+		weft__embedding_ring(target);
+		break;
 	default:
 		weft__engine_ring_eventfd(&target->engine);
 	}
@@ -125,7 +132,7 @@ bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 	uintptr_t word = peek(in->word); /* H1 */
 
 	while (word != INBOX_CLOSED && !pushed) {
-		if (weft__inbox_is_parked(word) && !announced) {
+		if (weft__inbox_wants_ring(word) && !announced) {
 			atomic_fetch_add(&in->ringers, 1); /* [park.2] */
 			announced = true;
 		}
@@ -133,10 +140,12 @@ bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 		pushed = atomic_compare_exchange_weak(
 			&in->word, &word, link); /* H2 [park.1] [inbox.1] */
 	}
-	if (pushed && weft__inbox_is_parked(word)) {
+	if (pushed && weft__inbox_wants_ring(word)) {
 		/* Awake from here on, though it takes a while until it runs: or
-		 * we would find ourselves alone, and park rather than spin. */
-		weft__count_awake(1);
+		 * we would find ourselves alone, and park rather than spin, or
+		 * even speak of a deadlock. [deadlock.1] */
+		if (word != INBOX_WATCHED)
+			weft__count_awake(1);
 		ring(s, target, word); /* H3 */
 	} else if (pushed) {
 		count(s->wakes_saved);
@@ -324,9 +333,36 @@ static int64_t submit_and_limit(struct scheduler *s, int64_t deadline)
 							     : deadline;
 }
 
-void weft__park(struct scheduler *s)
+/* The last to park, hopeless like all others. True if it is a deadlock: then it
+ * is awake again. Else @deadline is when to look again. */
+static bool is_deadlock(struct scheduler *s, int64_t *deadline)
+{
+	if (weft__deadlock_confirm(s)) {
+		uintptr_t word = atomic_exchange_explicit(
+			&s->inbox.word, INBOX_EMPTY,
+			memory_order_acquire); /* [inbox.1] */
+
+		if (!weft__inbox_is_parked(word))
+			weft__count_awake(-1); /* somebody has rung, too */
+		deliver(s, weft__inbox_list(word));
+		return true;
+	}
+	s->recheck_ns = s->recheck_ns ? s->recheck_ns * 2 : RECHECK_LEAST_NS;
+	if (s->recheck_ns > RECHECK_MOST_NS)
+		s->recheck_ns = RECHECK_MOST_NS;
+	*deadline = weft_now() + s->recheck_ns;
+	return false;
+}
+
+static bool has_waker(const struct scheduler *s)
+{
+	return s->timers.n || s->engine.n_in_flight;
+}
+
+int weft__park(struct scheduler *s)
 {
 	int64_t deadline = weft__timer_next(&s->timers);
+	bool is_hopeful = has_waker(s);
 	uintptr_t expected = INBOX_EMPTY;
 	uintptr_t sentinel;
 	int64_t since;
@@ -336,7 +372,7 @@ void weft__park(struct scheduler *s)
 
 		learn_from_spin(s, paid);
 		if (paid)
-			return;
+			return 0;
 	}
 
 	weft__release_word(s);
@@ -347,12 +383,13 @@ void weft__park(struct scheduler *s)
 		sentinel = choose_sentinel(s);
 	}
 	if (!weft__queue_is_empty(s))
-		return;
+		return 0;
 	if (!atomic_compare_exchange_strong(&s->inbox.word, &expected,
 					    sentinel)) /* P1 [park.1] */
-		return;
+		return 0;
+	if (weft__count_parked(is_hopeful) && is_deadlock(s, &deadline))
+		return weft__queue_is_empty(s) ? -EDEADLK : 0;
 	count(s->parks);
-	weft__count_awake(-1);
 	since = s->spin_max_ns ? weft_now() : 0;
 	if (sentinel == INBOX_PARKED_FUTEX)
 		sleep_in_futex(s, deadline); /* P2 */
@@ -361,6 +398,12 @@ void weft__park(struct scheduler *s)
 	if (s->spin_max_ns)
 		learn_from_sleep(s, weft_now() - since);
 	weft__take_handed_in(s); /* P3 */
+	if (is_hopeful)
+		weft__count_hopeful(
+			-1); /* [deadlock.1]: after it counts as awake */
+	if (!weft__queue_is_empty(s))
+		s->recheck_ns = 0;
+	return 0;
 }
 
 /* --- settings --- */

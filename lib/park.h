@@ -31,8 +31,9 @@ void weft__park_read_environment(void);
 int64_t weft__spin_max_ns(void);
 
 /* Sleeps until another thread hands something in, an operation completes or the
- * earliest timer is due; takes in the first two. May return without a reason. */
-void weft__park(struct scheduler *s);
+ * earliest timer is due; takes in the first two. May return without a reason.
+ * 0, or -EDEADLK at once if nothing of that can ever come. */
+int weft__park(struct scheduler *s);
 
 /* Gives back the word by which a spin was ended; see struct wait_kind. */
 void weft__release_word(struct scheduler *s);

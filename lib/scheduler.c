@@ -25,6 +25,16 @@
 
 __thread struct scheduler *weft__self
 	__attribute__((tls_model("initial-exec")));
+__thread struct scheduler *weft__fast
+	__attribute__((tls_model("initial-exec")));
+
+void weft__choose_ways(struct scheduler *s)
+{
+	bool is_plain = !weft__is_trapped(s) && !s->on_schedule &&
+			!s->on_channel && (!s->embedding || s->runs);
+
+	weft__fast = is_plain ? s : NULL;
+}
 
 /* What a tombstone points to. It never runs; its stack is fetched ahead like
  * any other's, and a fetch from nowhere would cost a walk of the page tables. */
@@ -197,32 +207,82 @@ struct weft_task *weft__switch_tasks(struct weft_task *from,
 }
 #endif
 
-void weft__fpu_leave(struct scheduler *s, struct weft_task *t)
+bool weft__begin_callback(struct scheduler *s)
 {
-	arch_fpu_save(&t->fpu);
-	arch_fpu_load(&s->fpu);
+	bool was_inside = s->in_callback;
+
+	s->in_callback = true;
+	weft__choose_ways(s);
+	return was_inside;
 }
 
-void weft__fpu_return(struct scheduler *s, struct weft_task *t)
+void weft__end_callback(struct scheduler *s, bool was_inside)
 {
+	s->in_callback = was_inside;
+	weft__choose_ways(s);
+}
+
+struct weft_task *weft__tell_switch(struct scheduler *s, weft_tasklet from,
+				    struct weft_task *to)
+{
+	while (s->on_schedule && to != peek(s->current)) {
+		struct weft_task *announced = to;
+		bool was_inside = weft__begin_callback(s);
+
+		/* In the ring, it can be removed and killed as any other. */
+		weft__enqueue_first(s, to);
+		s->on_schedule(from, weft__handle(to), s->on_schedule_ctx);
+		weft__end_callback(s, was_inside);
+		to = weft__queue_is_empty(s) ? weft__idle(s) : weft__dequeue(s);
+		if (to == announced)
+			break;
+	}
+	return to;
+}
+
+/* With floating-point control words of its own. */
+static void switch_with_fpu(struct scheduler *s, struct weft_task *to)
+{
+	struct arch_fpu own;
+
+	arch_fpu_save(&own);
+	arch_fpu_load(&s->fpu);
+	weft__switch_to(s, to);
 	arch_fpu_save(&s->fpu);
-	arch_fpu_load(&t->fpu);
+	arch_fpu_load(&own);
 }
 
 void weft__switch_to_careful(struct scheduler *s, struct weft_task *to)
 {
 	struct weft_task *t = peek(s->current);
 
+	if (s->on_schedule)
+		to = weft__tell_switch(s, weft__handle(t), to);
+	if (to == t)
+		return;
 	if (t->attention & ATTENTION_OWN_FPU)
-		weft__fpu_leave(s, t);
-	weft__switch_to(s, to);
-	if (t->attention & ATTENTION_OWN_FPU)
-		weft__fpu_return(s, t);
+		switch_with_fpu(s, to);
+	else
+		weft__switch_to(s, to);
 }
 
 int weft__interruption(struct weft_task *t)
 {
-	return t->attention & ATTENTION_KILLED ? -ECANCELED : 0;
+	int err;
+
+	if (t->n_shields)
+		return 0;
+	if (t->attention & ATTENTION_KILLED) {
+		t->flags |= TASK_WAS_REFUSED;
+		return -ECANCELED;
+	}
+	if (!(t->attention & ATTENTION_RAISED))
+		return 0;
+	t->attention &= (uint8_t)~ATTENTION_RAISED;
+	(void)weft__task_lock(t, weft__task_id(t));
+	err = t->err;
+	weft__task_unlock(t, 0, REQUEST_RAISE);
+	return -err;
 }
 
 static void give_way(struct scheduler *s, struct weft_task *t)
@@ -234,33 +294,47 @@ static void give_way(struct scheduler *s, struct weft_task *t)
 int weft__enter(struct scheduler *s)
 {
 	struct weft_task *t = peek(s->current);
+	bool was_refused = t->flags & TASK_WAS_REFUSED;
 	int rc = weft__interruption(t);
 
-	if (rc && t->flags & TASK_WAS_REFUSED)
+	if (!rc)
+		t->flags &= (uint8_t)~TASK_WAS_REFUSED;
+	else if (was_refused && !weft__is_trapped(s))
 		give_way(s, t);
-	if (rc)
-		t->flags |= TASK_WAS_REFUSED;
 	return rc;
 }
 
-static NOINLINE int schedule_careful(struct scheduler *s)
+static int schedule_carefully(struct scheduler *s)
 {
 	struct weft_task *t = peek(s->current);
+	int rc;
 
-	give_way(s, t);
-	return weft__interruption(t);
+	if (!weft__is_trapped(s)) {
+		give_way(s, t);
+		weft__note_runnable(s);
+		return weft__interruption(t);
+	}
+	rc = weft__interruption(t);
+	return rc || weft__queue_is_empty(s) ? rc : -EPERM;
+}
+
+static NOINLINE int schedule_slowly(void)
+{
+	struct scheduler *s = weft__scheduler();
+
+	return s ? schedule_carefully(s) : -errno;
 }
 
 WEFT_API int weft_schedule(void)
 {
-	struct scheduler *s = weft__scheduler();
+	struct scheduler *s = weft__fast;
 	struct weft_task *t;
 
 	if (unlikely(!s))
-		return -errno;
+		return schedule_slowly();
 	t = peek(s->current);
 	if (weft__must_look(s) || unlikely(t->attention))
-		return schedule_careful(s);
+		return schedule_slowly();
 	t = weft__switch_to(s, weft__rotate(s, t));
 	return unlikely(t->attention) ? weft__interruption(t) : 0;
 }
@@ -282,9 +356,12 @@ WEFT_API int weft_schedule_remove(void)
 		return -errno;
 	t = peek(s->current);
 	rc = weft__enter(s);
+	if (!rc && weft__is_trapped(s))
+		rc = -EPERM;
 	if (unlikely(rc))
 		return rc;
 	leave_ring(s, t);
+	weft__note_runnable(s);
 	return weft__interruption(t);
 }
 
@@ -351,6 +428,20 @@ static struct weft_task *decide(struct scheduler *s)
 	return peek(s->alive) == s->n_inside ? pop_frame(s, 0) : NULL;
 }
 
+/* Nothing can ever wake this thread: who is told, or NULL if that is not so
+ * after all. */
+static struct weft_task *give_up(struct scheduler *s)
+{
+	struct waiter *w = s->main->waiter;
+
+	if (s->runs)
+		return pop_frame(s, -EDEADLK);
+	if (!w->kind->cancel(s, w))
+		return NULL;
+	w->result = -EDEADLK;
+	return s->main;
+}
+
 struct weft_task *weft__idle(struct scheduler *s)
 {
 	for (;;) {
@@ -365,49 +456,85 @@ struct weft_task *weft__idle(struct scheduler *s)
 				return weft__dequeue(s);
 		}
 		next = decide(s);
+		if (!next && weft__park(s) == -EDEADLK)
+			next = give_up(s);
 		if (next) {
 			poke(next->state, WEFT_RUNNABLE);
 			return next;
 		}
-		weft__park(s);
 	}
+}
+
+/* A run or pump that must not switch: it fails if it would. */
+static int run_trapped(struct scheduler *s, bool is_pump)
+{
+	size_t n_inside = s->n_inside + (peek(s->current) != s->main);
+
+	weft__look_around(s);
+	if (is_pump)
+		weft__engine_poll(s);
+	if (!weft__queue_is_empty(s) || (!is_pump && peek(s->alive) > n_inside))
+		return -EPERM;
+	return is_pump ? (int)peek(s->alive) : 0;
+}
+
+/* The caller is inside @f until that is taken off. */
+static void stay_inside(struct scheduler *s, struct run_frame *f)
+{
+	f->task = peek(s->current);
+	f->outer = s->runs;
+	s->runs = f;
+	if (f->task != s->main)
+		s->n_inside++;
+	f->task->flags |= TASK_INSIDE_RUN;
+	if (unlikely(s->embedding))
+		weft__choose_ways(s);
+	if (f->is_pump) {
+		weft__look_around(s);
+		weft__engine_poll(s);
+	}
+	leave_ring(s, f->task);
+}
+
+static int arm(struct scheduler *s, struct run_frame *f, int64_t deadline)
+{
+	f->timer.fire = run_timed_out;
+	/* The clock began at 0: what is before that is no later, and the
+	 * lateness of a timer must be a number. */
+	return deadline == WEFT_FOREVER
+		       ? 0
+		       : weft__timer_arm(&s->timers, &f->timer,
+					 deadline > 0 ? deadline : 0);
+}
+
+void weft__run_runnable(struct scheduler *s, int64_t deadline)
+{
+	struct run_frame f = { .is_pump = true };
+
+	if (!arm(s, &f, deadline))
+		stay_inside(s, &f);
 }
 
 static int run_others(bool is_pump, int64_t deadline)
 {
 	struct scheduler *s = weft__scheduler();
-	struct weft_task *t;
-	struct run_frame f = { .timer.fire = run_timed_out,
-			       .is_pump = is_pump };
+	struct run_frame f = { .is_pump = is_pump };
 	int rc;
 
 	if (unlikely(!s))
 		return -errno;
-	t = peek(s->current);
 	rc = weft__enter(s);
+	if (rc)
+		return rc;
+	if (weft__is_trapped(s))
+		return run_trapped(s, is_pump);
+	rc = arm(s, &f, deadline);
 	if (unlikely(rc))
 		return rc;
-	if (deadline != WEFT_FOREVER) {
-		/* The clock began at 0: what is before that is no later, and the
-		 * lateness of a timer must be a number. */
-		rc = weft__timer_arm(&s->timers, &f.timer,
-				     deadline > 0 ? deadline : 0);
-		if (rc)
-			return rc;
-	}
-	f.task = t;
-	f.outer = s->runs;
-	s->runs = &f;
-	if (t != s->main)
-		s->n_inside++;
-	t->flags |= TASK_INSIDE_RUN;
-	if (is_pump) {
-		weft__look_around(s);
-		weft__engine_poll(s);
-	}
-	leave_ring(s, t);
-	rc = weft__interruption(t);
-	return f.result ? f.result : rc;
+	stay_inside(s, &f);
+	if (unlikely(s->embedding))
+		weft__embedding_settle(s);
+	return f.interrupted ? weft__interruption(f.task) : f.result;
 }
 
 WEFT_API int weft_run(void)
@@ -425,6 +552,32 @@ WEFT_API int weft_pump(void)
 	return run_others(true, WEFT_FOREVER);
 }
 
+/* --- the trap and the callback --- */
+
+WEFT_API int weft_switch_trap(int delta)
+{
+	struct scheduler *s = weft__scheduler();
+	int before;
+
+	if (!s)
+		return 0;
+	before = s->trap_level;
+	s->trap_level += delta;
+	weft__choose_ways(s);
+	return before;
+}
+
+WEFT_API void weft_set_schedule_callback(weft_schedule_fn fn, void *ctx)
+{
+	struct scheduler *s = weft__scheduler();
+
+	if (!s)
+		return;
+	s->on_schedule = fn;
+	s->on_schedule_ctx = ctx;
+	weft__choose_ways(s);
+}
+
 /* --- control of others --- */
 
 /* What control calls say of a tasklet of this thread that has not ended. */
@@ -439,6 +592,18 @@ static void unpause(struct scheduler *s, struct weft_task *t)
 	if (t->flags & TASK_INSIDE_RUN)
 		leave_frame(s, t, 0);
 	poke(t->state, WEFT_RUNNABLE);
+}
+
+void weft__interrupt_pause(struct scheduler *s, struct weft_task *t)
+{
+	struct run_frame *f = s->runs;
+
+	while (f && f->task != t)
+		f = f->outer;
+	unpause(s, t);
+	if (f)
+		f->interrupted = true;
+	weft__enqueue(s, t);
 }
 
 int weft__insert(struct scheduler *s, struct weft_task *t)
@@ -483,6 +648,8 @@ int weft__run_now(struct scheduler *s, struct weft_task *t)
 
 	if (rc || t == me)
 		return rc;
+	if (weft__is_trapped(s))
+		return -EPERM;
 	/* In the ring the caller is before the front and behind the back. */
 	weft__enqueue_first(s, me);
 	switch_to_anywhere(s, t);
@@ -498,6 +665,8 @@ int weft__switch_now(struct scheduler *s, struct weft_task *t)
 		rc = check_state(t);
 	if (rc || t == me)
 		return rc;
+	if (weft__is_trapped(s))
+		return -EPERM;
 	poke(me->state, WEFT_PAUSED);
 	switch_to_anywhere(s, t);
 	return weft__interruption(me);

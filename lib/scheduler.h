@@ -16,6 +16,8 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
+#include <weft/channel.h>
 #include <weft/debug.h>
 #include <weft/scheduler.h>
 
@@ -34,9 +36,6 @@ enum { SWITCHES_BETWEEN_LOOKS = 64 };
 /* How far ahead of the cursor descriptors and stacks are fetched. */
 enum { FETCH_TASK_AHEAD = 16, FETCH_STACK_AHEAD = 8 };
 
-/* scheduler->flags: what a blocking call must look at. Owner only. */
-enum { SCHEDULER_CAREFUL = 1 };
-
 /* A call of run or pump that is under way, on its caller's stack. */
 struct run_frame {
 	struct timer timer; /* first: of run_until */
@@ -44,6 +43,13 @@ struct run_frame {
 	struct weft_task *task;
 	int result;
 	bool is_pump;
+	bool interrupted; /* by kill or raise: they say what is returned */
+};
+
+/* What weft_fd() opened; see embed.c. Owner only, but for writes to event_fd. */
+struct embedding {
+	int event_fd;
+	bool is_quiet; /* nothing is to be read from event_fd, but from others */
 };
 
 struct scheduler {
@@ -54,8 +60,8 @@ struct scheduler {
 	_Atomic(uint32_t) head;
 	_Atomic(uint32_t) tail;
 	_Atomic(uint32_t) n_tombstones;
-	uint32_t flags;
 	int32_t budget; /* switches until the next look at timers and the engine */
+	weft_schedule_fn on_schedule;
 	struct weft_task *free_tasks;
 	uint64_t next_id;
 	_Atomic(uint64_t) n_arrived; /* tasklets ever; the order of the next */
@@ -70,6 +76,14 @@ struct scheduler {
 	void *starter;       /* the mapping */
 	unsigned starter_id; /* Valgrind's */
 	struct arch_fpu fpu; /* the thread's, while a tasklet has its own */
+
+	/* what makes calls take the careful way, see weft__fast */
+	int trap_level;
+	bool in_callback;
+	void *on_schedule_ctx;
+	weft_channel_fn on_channel;
+	void *on_channel_ctx;
+	struct embedding *embedding; /* see embed.c */
 	struct timer_queue timers;
 	struct stack_cache stacks;
 	struct engine engine;
@@ -79,6 +93,7 @@ struct scheduler {
 	int64_t spin_max_ns; /* WEFT_SPIN */
 	unsigned n_short_sleeps;
 	_Atomic(uintptr_t) *used_word; /* to be set to 0; see waiter.h */
+	int64_t recheck_ns;            /* pause before the next verdict */
 
 	/* written by the owner, read by any thread that holds the registry */
 	_Atomic(uint64_t) switches; /* up to the last look, see weft_stats() */
@@ -92,6 +107,7 @@ struct scheduler {
 	/* any thread, at any time, as is `current`: not cleared for a new thread
 	 * but by atomic stores (thread.c) */
 	_Atomic(uint64_t) thread_id; /* 0: not attached */
+	pid_t tid;                   /* the kernel's; under the registry */
 	struct inbox inbox __attribute__((aligned(128)));
 } __attribute__((aligned(128)));
 
@@ -101,6 +117,14 @@ struct scheduler {
 
 extern __thread struct scheduler *weft__self HIDDEN
 	__attribute__((tls_model("initial-exec")));
+
+/* The same while the fast ways are enough, else NULL: with a trap or callbacks
+ * set, or driven by another loop. So who has to look for a scheduler anyway finds
+ * out for nothing. */
+extern __thread struct scheduler *weft__fast HIDDEN
+	__attribute__((tls_model("initial-exec")));
+
+void weft__choose_ways(struct scheduler *s);
 extern struct weft_task weft__nobody HIDDEN;
 
 /* Attaches the calling thread. NULL with errno set when it cannot be. */
@@ -261,13 +285,46 @@ static INLINE void weft__wake_local(struct scheduler *s, struct weft_task *t)
 	weft__enqueue(s, t);
 }
 
-/* A switch for one with floating-point control words of its own. */
-void weft__fpu_leave(struct scheduler *s, struct weft_task *t);
-void weft__fpu_return(struct scheduler *s, struct weft_task *t);
-
 /* Gives way to @to as weft__switch_to() does, at leisure: for callers for whom
  * something is to be looked at. */
 void weft__switch_to_careful(struct scheduler *s, struct weft_task *to);
+
+/* Calls the schedule callback before a switch to @to, which is in no queue.
+ * Returns who is to run after it. */
+struct weft_task *weft__tell_switch(struct scheduler *s, weft_tasklet from,
+				    struct weft_task *to);
+
+/* Around what is the user's to write and must not switch. */
+bool weft__begin_callback(struct scheduler *s);
+void weft__end_callback(struct scheduler *s, bool was_inside);
+
+/* Whether calls that would switch are to fail. */
+static INLINE bool weft__is_trapped(const struct scheduler *s)
+{
+	return s->trap_level || s->in_callback;
+}
+
+/* Something may have been made runnable, by the thread itself: what drives it
+ * from outside must learn of it. */
+void weft__embedding_changed(struct scheduler *s);
+
+/* A run or pump returns: from here on the thread may be elsewhere. */
+void weft__embedding_settle(struct scheduler *s);
+
+/* Another thread has handed something in. */
+void weft__embedding_ring(const struct scheduler *s);
+
+/* Closes what weft_fd() opened. */
+void weft__embedding_free(struct scheduler *s);
+
+/* In a child of fork(): the same descriptors, on their own. */
+void weft__embedding_renew(struct scheduler *s);
+
+static INLINE void weft__note_runnable(struct scheduler *s)
+{
+	if (unlikely(s->embedding))
+		weft__embedding_changed(s);
+}
 
 /* Lets go of the thread until somebody wakes @w, which the caller has put where
  * it will be found. */
@@ -275,29 +332,42 @@ static INLINE void weft__block(struct scheduler *s, struct waiter *w,
 			       bool careful)
 {
 	struct weft_task *t = peek(s->current);
-
 	struct weft_task *next;
 
 	t->waiter = w;
 	poke(t->state, WEFT_BLOCKED);
 	next = weft__next(s);
-	if (next == t)
-		return;
-	if (careful)
+	if (careful) {
 		weft__switch_to_careful(s, next);
-	else
+		weft__note_runnable(s);
+	} else if (next != t) {
 		weft__switch_to(s, next);
+	}
 }
 
-/* What a blocking call returns that was interrupted while it waited; 0 if it
- * was not. */
+/* What a blocking call must return for a kill or a raise, which it consumes; 0
+ * if there is none, or a shield is up. */
 int weft__interruption(struct weft_task *t);
+
+/* What a blocking call returns that has waited. */
+static INLINE int weft__outcome(struct weft_task *t, const struct waiter *w)
+{
+	return unlikely(w->called_off) ? weft__interruption(t) : w->result;
+}
 
 /* To be asked by a blocking call before it does anything, if there is
  * attention to pay: 0, or what it must return at once. From the second refusal
  * in a row on it gives way first, so that a tasklet which ignores errors cannot
  * freeze its thread. */
 int weft__enter(struct scheduler *s);
+
+/* To be asked by a blocking call that has to wait: 0, -EAGAIN or -EPERM. */
+static INLINE int weft__may_wait(struct scheduler *s)
+{
+	if (unlikely(peek(s->current)->attention & ATTENTION_BLOCK_TRAP))
+		return -EAGAIN;
+	return unlikely(weft__is_trapped(s)) ? -EPERM : 0;
+}
 
 /* Switches since the last look, which the statistics do not have yet. */
 uint64_t weft__switches_since_look(const struct scheduler *s);
@@ -308,5 +378,11 @@ int weft__remove(struct scheduler *s, struct weft_task *t);
 int weft__run_first(struct scheduler *s, struct weft_task *t); /* the next */
 int weft__run_now(struct scheduler *s, struct weft_task *t);   /* rule R3 */
 int weft__switch_now(struct scheduler *s, struct weft_task *t);
+
+/* Makes a paused tasklet runnable that was interrupted. */
+void weft__interrupt_pause(struct scheduler *s, struct weft_task *t);
+
+/* Runs the others until the ring is empty or @deadline has come; never parks. */
+void weft__run_runnable(struct scheduler *s, int64_t deadline);
 
 #endif /* WEFT__SCHEDULER_H */

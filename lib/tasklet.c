@@ -13,13 +13,10 @@
  * thread, and it does nothing after but jump away. (start() may take the very
  * stack, and enter it at the top: it is left by then.)
  *
- * Other threads ask by bits in the tasklet's word, beside its id, in one
- * compare-exchange: it fails when the id is not the handle's any more, so a
- * request never reaches a later tenant of the memory. Whoever sets
- * REQUEST_QUEUED hands the descriptor in; until the owner has taken it out of
- * its inbox, the memory has no later tenant. [task.1] The exchange of the word
- * by the owner, in weft__task_requested(), is the partner of those
- * compare-exchanges, acquire to their release.
+ * A tasklet whose end has more to it, something deferred, a failure to tell of,
+ * a switch to announce, takes a slower way there, which weft_exit() shares.
+ *
+ * What other threads ask of a tasklet is in control.c, joining in join.c.
  *
  * Descriptors come in slabs that are never unmapped. Each scheduler keeps spare
  * ones; what a thread leaves behind goes to the pool for the others.
@@ -32,6 +29,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fork.h"
 #include "park.h"
 #include "scheduler.h"
 #include "thread.h"
@@ -70,11 +68,6 @@ static struct {
 } pool = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
 static _Atomic(uint64_t) next_ids = IDS_AT_ONCE;
-
-static uintptr_t link_of(struct weft_task *t)
-{
-	return (uintptr_t)&t->node | INBOX_TASKLET;
-}
 
 static struct name *name_of(struct weft_task *t)
 {
@@ -138,12 +131,6 @@ static NOINLINE struct weft_task *refill(struct scheduler *s)
 	return s->free_tasks;
 }
 
-static void release_descriptor(struct scheduler *s, struct weft_task *t)
-{
-	t->next_free = s->free_tasks;
-	s->free_tasks = t;
-}
-
 static INLINE uint64_t new_id(struct scheduler *s)
 {
 	if (unlikely(s->next_id % IDS_AT_ONCE == 0))
@@ -163,26 +150,128 @@ static void set_name(struct weft_task *t, const char *name)
 		poke(name_of(t)->words[i], copy.words[i]);
 }
 
+/* --- the error handler --- */
+
+static struct {
+	pthread_mutex_t mutex;
+	weft_error_fn fn;
+	void *ctx;
+} handler = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+WEFT_API weft_error_fn weft_set_error_handler(weft_error_fn fn, void *ctx)
+{
+	weft_error_fn before;
+
+	pthread_mutex_lock(&handler.mutex);
+	before = handler.fn;
+	handler.fn = fn;
+	handler.ctx = ctx;
+	pthread_mutex_unlock(&handler.mutex);
+	return before;
+}
+
+WEFT_API weft_error_fn weft_error_handler(void **ctx)
+{
+	weft_error_fn fn;
+
+	pthread_mutex_lock(&handler.mutex);
+	fn = handler.fn;
+	if (ctx)
+		*ctx = handler.ctx;
+	pthread_mutex_unlock(&handler.mutex);
+	return fn;
+}
+
+static void tell_failure(struct weft_task *t, int result)
+{
+	void *ctx;
+	weft_error_fn fn;
+
+	if (result >= 0 || result == -ECANCELED)
+		return;
+	fn = weft_error_handler(&ctx);
+	if (fn)
+		fn(weft__handle(t), result, ctx);
+}
+
 /* --- the end --- */
 
-static bool is_fresh(struct weft_task *t)
+/* Something to be done at the end of a tasklet. */
+struct deferred {
+	struct deferred *before;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+WEFT_API int weft_defer(void (*fn)(void *arg), void *arg)
 {
-	return !t->stack && !peek(t->is_main);
+	struct scheduler *s = weft__scheduler();
+	struct deferred *d;
+	struct weft_task *t;
+
+	if (!s)
+		return -errno;
+	if (!fn)
+		return -EINVAL;
+	d = malloc(sizeof *d);
+	if (!d)
+		return -ENOMEM;
+	t = peek(s->current);
+	*d = (struct deferred){ .before = t->deferred, .fn = fn, .arg = arg };
+	t->deferred = d;
+	return 0;
+}
+
+/* Each may defer more, and may even call weft_exit(). */
+void weft__task_run_deferred(struct scheduler *s, struct weft_task *t)
+{
+	(void)s;
+	while (t->deferred) {
+		struct deferred d = *t->deferred;
+
+		free(t->deferred);
+		t->deferred = d.before;
+		d.fn(d.arg);
+	}
+}
+
+static void free_deferred(struct weft_task *t)
+{
+	while (t->deferred) {
+		struct deferred *d = t->deferred;
+
+		t->deferred = d->before;
+		free(d);
+	}
 }
 
 /* From here on the handle is stale. The descriptor stays the tenant's. */
 static INLINE void retire(struct scheduler *s, struct weft_task *t, int result)
 {
-	t->result = result;
+	uint64_t word = peek(t->word);
+
 	poke(t->state, WEFT_DEAD);
-	/* release: who finds the id gone finds the end before it [task.1] */
-	atomic_fetch_and_explicit(&t->word, REQUEST_QUEUED,
-				  memory_order_release);
 	poke(s->alive, peek(s->alive) - 1);
 	count(s->ended);
 	if (result < 0)
 		count(s->failed);
 	weft__stack_forgo(&s->stacks, t->stack_class);
+	do {
+		if (unlikely(word & (WORD_LOCKED | WORD_JOINED))) {
+			weft__join_end(s, t, result);
+			return;
+		}
+		/* release: who finds the id gone finds the end before it
+		 * [task.1] */
+	} while (unlikely(!atomic_compare_exchange_weak_explicit(
+		&t->word, &word, word & REQUEST_QUEUED, memory_order_release,
+		memory_order_relaxed)));
+}
+
+void weft__task_release(struct scheduler *s, struct weft_task *t)
+{
+	t->next_free = s->free_tasks;
+	s->free_tasks = t;
 }
 
 /* Lets the descriptor go, or leaves that to whoever takes it out of an inbox: the
@@ -196,37 +285,89 @@ static INLINE void let_go(struct scheduler *s, struct weft_task *t)
 	if (unlikely(word & REQUEST_QUEUED))
 		word = atomic_fetch_or(&t->word, REQUEST_GONE);
 	if (!(word & REQUEST_QUEUED))
-		release_descriptor(s, t);
+		weft__task_release(s, t);
 }
 
-/* Ends a tasklet that never ran, which is in no queue. */
-static void end_unstarted(struct scheduler *s, struct weft_task *t, int result)
+void weft__task_end_unstarted(struct scheduler *s, struct weft_task *t,
+			      int result)
 {
+	bool was_inside = weft__begin_callback(s);
+
+	tell_failure(t, result);
+	weft__end_callback(s, was_inside);
 	retire(s, t, result);
 	let_go(s, t);
 }
 
-/* The current tasklet has ended. Returns its fresh successor, which is to run on
- * the same stack, or does not return. */
-static struct weft_task *end_current(struct scheduler *s, struct weft_task *t)
+void weft__task_refuse(struct scheduler *s, struct weft_task *t, int result)
 {
-	struct weft_task *next = weft__next(s);
+	/* What the end counts out. */
+	poke(s->alive, peek(s->alive) + 1);
+	s->stacks.classes[t->stack_class].promised++;
+	weft__task_end_unstarted(s, t, result);
+}
 
+/* Goes from a tasklet that has ended to the next one, for good. */
+static _Noreturn void leave_to(struct scheduler *s, struct weft_task *t,
+			       struct weft_task *next)
+{
 	poke(s->current, next);
-#ifndef WEFT__SANITIZED
-	if (likely(is_fresh(next)) && t->stack &&
-	    next->stack_class == t->stack_class) {
-		next->stack = t->stack;
-		let_go(s, t);
-		return next;
-	}
-#else
+#ifdef WEFT__SANITIZED
 	weft__task_prepare(next);
 #endif
 	if (t->stack)
 		weft__stack_give(&s->stacks, t->stack_class, t->stack);
 	let_go(s, t);
 	weft__context_end(&t->context, &next->context);
+}
+
+/* The current tasklet has ended. Returns its fresh successor, which is to run on
+ * the same stack, or does not return. */
+static INLINE struct weft_task *end_current(struct scheduler *s,
+					    struct weft_task *t)
+{
+	struct weft_task *next = weft__next(s);
+
+#ifndef WEFT__SANITIZED
+	if (likely(weft__task_is_fresh(next)) &&
+	    next->stack_class == t->stack_class) {
+		poke(s->current, next);
+		next->stack = t->stack;
+		let_go(s, t);
+		return next;
+	}
+#endif
+	leave_to(s, t, next);
+}
+
+/* The end of a tasklet for which there is more to do. */
+static NOINLINE _Noreturn void end_slowly(struct scheduler *s,
+					  struct weft_task *t, int result)
+{
+	weft_tasklet from = weft__handle(t);
+	struct weft_task *next;
+
+	t->n_shields++;
+	weft__task_run_deferred(s, t);
+	tell_failure(t, result);
+	if (t->attention & ATTENTION_OWN_FPU)
+		arch_fpu_load(&s->fpu);
+	retire(s, t, result);
+	next = weft__next(s);
+	if (s->on_schedule)
+		next = weft__tell_switch(s, from, next);
+	leave_to(s, t, next);
+}
+
+WEFT_NORETURN WEFT_API void weft_exit(int result)
+{
+	struct scheduler *s = weft__scheduler();
+
+	REQUIRE(s && peek(s->current) != s->main,
+		"weft_exit() of a main tasklet: a thread ends by returning or "
+		"with pthread_exit()");
+	REQUIRE(!s->in_callback, "weft_exit() inside a callback");
+	end_slowly(s, peek(s->current), result);
 }
 
 /* The first function on a tasklet's stack. */
@@ -237,13 +378,18 @@ static _Noreturn void run_tasklets(void *first)
 	weft__context_arrived(&t->context);
 	for (;;) {
 		struct scheduler *s = weft__self;
+		void *arg = t->arg;
 		int result;
 
-		if (unlikely(t->attention & ATTENTION_OWN_FPU))
-			weft__fpu_return(s, t);
-		result = t->fn(t->arg);
-		if (unlikely(t->attention & ATTENTION_OWN_FPU))
-			arch_fpu_load(&s->fpu);
+		if (unlikely(t->attention & ATTENTION_OWN_FPU)) {
+			arch_fpu_save(&s->fpu);
+			arch_fpu_load(&t->fpu);
+		}
+		t->data = NULL;
+		result = t->fn(arg);
+		if (unlikely(t->deferred || t->attention || result < 0 ||
+			     s->on_schedule))
+			end_slowly(s, t, result);
 		retire(s, t, result);
 		t = end_current(s, t);
 	}
@@ -267,7 +413,7 @@ static bool attach_stack(struct weft_task *t)
 #ifdef WEFT__SANITIZED
 void weft__task_prepare(struct weft_task *t)
 {
-	if (is_fresh(t))
+	if (weft__task_is_fresh(t))
 		REQUIRE(attach_stack(t), "no memory for the guard of a stack");
 }
 #endif
@@ -279,12 +425,15 @@ static _Noreturn void start(void *task)
 {
 	struct weft_task *t = task;
 	struct scheduler *s = peek(t->owner);
+	bool was_inside;
 
 	if (likely(attach_stack(t)))
 		weft__context_leave(&t->context);
+	was_inside = weft__begin_callback(s);
+	tell_failure(t, -ENOMEM);
+	weft__end_callback(s, was_inside);
 	retire(s, t, -ENOMEM);
-	end_current(s, t);
-	__builtin_unreachable();
+	leave_to(s, t, weft__next(s));
 }
 
 /* --- birth --- */
@@ -302,8 +451,10 @@ static INLINE struct weft_task *create(struct scheduler *s,
 	s->free_tasks = t->next_free;
 	t->attention = 0;
 	t->flags = 0;
-	poke(t->is_main, false);
-	poke(t->has_name, false);
+	t->n_shields = 0;
+	poke(t->about, 0);
+	t->joiners = NULL;
+	t->deferred = NULL;
 	t->stack_class = (uint8_t) class;
 	t->stack = NULL;
 	t->fn = fn;
@@ -312,7 +463,7 @@ static INLINE struct weft_task *create(struct scheduler *s,
 	poke(t->state, WEFT_PAUSED);
 	weft__context_make(&t->context, owner->starter_top, start, t);
 	/* release: who finds the id finds the owner [task.1] */
-	atomic_store_explicit(&t->word, new_id(s) << REQUEST_BITS | requests,
+	atomic_store_explicit(&t->word, new_id(s) << WORD_BITS | requests,
 			      memory_order_release);
 	return t;
 }
@@ -333,17 +484,11 @@ static INLINE int admit(struct scheduler *s, struct weft_task *t)
 	return 0;
 }
 
-static weft_tasklet null_handle(int err)
-{
-	errno = err;
-	return (weft_tasklet){ .task = NULL, .id = 0 };
-}
-
 static void discard(struct scheduler *s, struct weft_task *t)
 {
 	/* nobody has seen the id yet: relaxed, no pair */
 	poke(t->word, 0);
-	release_descriptor(s, t);
+	weft__task_release(s, t);
 }
 
 WEFT_API weft_tasklet weft_spawn(weft_fn fn, void *arg)
@@ -352,39 +497,42 @@ WEFT_API weft_tasklet weft_spawn(weft_fn fn, void *arg)
 	struct weft_task *t;
 
 	if (unlikely(!s))
-		return null_handle(errno);
+		return weft__null_handle(errno);
 	if (unlikely(!fn))
-		return null_handle(EINVAL);
+		return weft__null_handle(EINVAL);
 	t = create(s, s, s->default_class, fn, arg, 0);
 	if (unlikely(!t))
-		return null_handle(ENOMEM);
+		return weft__null_handle(ENOMEM);
 	if (unlikely(admit(s, t))) {
 		discard(s, t);
-		return null_handle(ENOMEM);
+		return weft__null_handle(ENOMEM);
 	}
 	poke(t->state, WEFT_RUNNABLE);
 	weft__enqueue(s, t);
+	if (unlikely(!weft__fast))
+		weft__note_runnable(s);
 	return weft__handle(t);
 }
 
-static int admit_and_insert(struct scheduler *s, struct weft_task *t)
+bool weft__task_admit(struct scheduler *s, struct weft_task *t)
 {
-	int rc = admit(s, t);
-
-	if (!rc && !t->born_paused) {
+	if (admit(s, t))
+		return false;
+	if (!(t->flags & TASK_BORN_PAUSED)) {
 		poke(t->state, WEFT_RUNNABLE);
 		weft__enqueue(s, t);
 	}
-	return rc;
+	return true;
 }
 
 static void fill_in(struct weft_task *t, const struct weft_tasklet_options *o)
 {
 	if (o->name) {
 		set_name(t, o->name);
-		poke(t->has_name, true);
+		poke(t->about, TASK_HAS_NAME);
 	}
-	t->born_paused = o->paused;
+	if (o->paused)
+		t->flags |= TASK_BORN_PAUSED;
 	if (o->own_fpu) {
 		t->attention |= ATTENTION_OWN_FPU;
 		arch_fpu_save(&t->fpu);
@@ -416,7 +564,7 @@ static void deliver(struct scheduler *target, void *arg)
 	}
 	fill_in(t, d->options);
 	d->handle = weft__handle(t);
-	if (!weft__hand_in(d->from, target, link_of(t))) {
+	if (!weft__hand_in(d->from, target, weft__task_link(t))) {
 		discard(d->from, t);
 		d->err = ESRCH;
 	}
@@ -431,30 +579,31 @@ WEFT_API weft_tasklet weft_spawn_with(
 	struct weft_task *t;
 
 	if (!s)
-		return null_handle(errno);
+		return weft__null_handle(errno);
 	d.options = options ? options : &none;
 	if (!fn)
-		return null_handle(EINVAL);
+		return weft__null_handle(EINVAL);
 	if (d.options->stack_size) {
 		d.class = weft__stack_class(d.options->stack_size);
 		if (d.class < 0)
-			return null_handle(EINVAL);
+			return weft__null_handle(EINVAL);
 	}
 	if (d.options->thread && d.options->thread != peek(s->thread_id)) {
 		if (weft__thread_visit(d.options->thread, deliver, &d))
-			return null_handle(ESRCH);
-		return d.err ? null_handle(d.err) : d.handle;
+			return weft__null_handle(ESRCH);
+		return d.err ? weft__null_handle(d.err) : d.handle;
 	}
 
 	t = create(s, s, d.class < 0 ? s->default_class : (unsigned)d.class, fn,
 		   arg, 0);
 	if (!t)
-		return null_handle(ENOMEM);
+		return weft__null_handle(ENOMEM);
 	fill_in(t, d.options);
-	if (admit_and_insert(s, t)) {
+	if (!weft__task_admit(s, t)) {
 		discard(s, t);
-		return null_handle(ENOMEM);
+		return weft__null_handle(ENOMEM);
 	}
+	weft__note_runnable(s);
 	return weft__handle(t);
 }
 
@@ -464,7 +613,7 @@ int weft__task_create_main(struct scheduler *s)
 
 	if (!t)
 		return -ENOMEM;
-	poke(t->is_main, true);
+	poke(t->about, TASK_IS_MAIN);
 	poke(t->state, WEFT_RUNNABLE);
 	weft__context_adopt_thread(&t->context);
 	s->main = t;
@@ -478,9 +627,8 @@ void weft__task_release_all(struct scheduler *s)
 	struct weft_task *t = s->main;
 
 	poke(t->state, WEFT_DEAD);
-	/* as in retire() [task.1] */
-	atomic_fetch_and_explicit(&t->word, REQUEST_QUEUED,
-				  memory_order_release);
+	free_deferred(t);
+	weft__join_end(s, t, 0);
 	let_go(s, t);
 	while (*last)
 		last = &(*last)->next_free;
@@ -493,27 +641,18 @@ void weft__task_release_all(struct scheduler *s)
 
 /* --- handles --- */
 
-static bool is_alive(weft_tasklet t)
-{
-	/* acquire: pairs with the release of the id in create() [task.1] */
-	return t.task && t.id &&
-	       atomic_load_explicit(&t.task->word, memory_order_acquire) >>
-			       REQUEST_BITS ==
-		       t.id;
-}
-
 WEFT_API weft_tasklet weft_current(void)
 {
 	struct scheduler *s = weft__scheduler();
 
-	return s ? weft__handle(peek(s->current)) : null_handle(errno);
+	return s ? weft__handle(peek(s->current)) : weft__null_handle(errno);
 }
 
 WEFT_API weft_tasklet weft_main(void)
 {
 	struct scheduler *s = weft__scheduler();
 
-	return s ? weft__handle(s->main) : null_handle(errno);
+	return s ? weft__handle(s->main) : weft__null_handle(errno);
 }
 
 WEFT_API bool weft_tasklet_is_null(weft_tasklet t)
@@ -528,7 +667,7 @@ WEFT_API bool weft_tasklet_equal(weft_tasklet a, weft_tasklet b)
 
 WEFT_API bool weft_tasklet_alive(weft_tasklet t)
 {
-	return is_alive(t);
+	return weft__is_alive(t);
 }
 
 WEFT_API enum weft_state weft_tasklet_state(weft_tasklet t)
@@ -536,34 +675,34 @@ WEFT_API enum weft_state weft_tasklet_state(weft_tasklet t)
 	enum weft_state state;
 	struct scheduler *owner;
 
-	if (!is_alive(t))
+	if (!weft__is_alive(t))
 		return WEFT_DEAD;
 	owner = peek(t.task->owner);
 	state = (enum weft_state)peek(t.task->state);
 	if (state == WEFT_RUNNABLE && peek(owner->current) == t.task)
 		state = WEFT_RUNNING;
 	/* It may have ended while we looked. */
-	return is_alive(t) ? state : WEFT_DEAD;
+	return weft__is_alive(t) ? state : WEFT_DEAD;
 }
 
 WEFT_API bool weft_tasklet_is_main(weft_tasklet t)
 {
 	bool is_main;
 
-	if (!is_alive(t))
+	if (!weft__is_alive(t))
 		return false;
-	is_main = peek(t.task->is_main);
-	return is_main && is_alive(t);
+	is_main = weft__task_is_main(t.task);
+	return is_main && weft__is_alive(t);
 }
 
 WEFT_API uint64_t weft_tasklet_thread(weft_tasklet t)
 {
 	uint64_t id;
 
-	if (!is_alive(t))
+	if (!weft__is_alive(t))
 		return 0;
 	id = peek(peek(t.task->owner)->thread_id);
-	return is_alive(t) ? id : 0;
+	return weft__is_alive(t) ? id : 0;
 }
 
 WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size)
@@ -576,14 +715,14 @@ WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size)
 
 	if (!buf || !size)
 		return -EINVAL;
-	if (!is_alive(t))
+	if (!weft__is_alive(t))
 		return -ESRCH;
-	if (peek(t.task->has_name))
+	if (peek(t.task->about) & TASK_HAS_NAME)
 		for (size_t i = 0; i < NAME_SIZE / sizeof(uint64_t); i++)
 			copy.words[i] = peek(name_of(t.task)->words[i]);
 	/* acquire: the words were read before the id is read again */
 	atomic_thread_fence(memory_order_acquire);
-	if (!is_alive(t))
+	if (!weft__is_alive(t))
 		return -ESRCH;
 	length = strnlen(copy.text, NAME_SIZE - 1);
 	if (length >= size)
@@ -593,147 +732,165 @@ WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size)
 	return 0;
 }
 
-/* --- control --- */
+/* --- settings of the running tasklet --- */
 
-/* Asks the owner, another thread, to do something with its tasklet. */
-static int request(struct scheduler *s, weft_tasklet t, unsigned request)
+WEFT_API void *weft_tasklet_data(void)
 {
-	/* acquire: pairs with the release of the id in create() [task.1] */
-	uint64_t word =
-		atomic_load_explicit(&t.task->word, memory_order_acquire);
+	struct scheduler *s = weft__scheduler();
 
-	do {
-		if (word >> REQUEST_BITS != t.id)
-			return -ESRCH;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&t.task->word, &word, word | request | REQUEST_QUEUED,
-		memory_order_acq_rel, memory_order_acquire)); /* [task.1] */
-	if (word & REQUEST_QUEUED)
-		return 0;
-	/* From here on the descriptor keeps its tenant's owner. */
-	if (weft__hand_in(s, peek(t.task->owner), link_of(t.task)))
-		return 0;
-	weft__task_request_refused(s, t.task);
-	return -ESRCH;
+	return s ? peek(s->current)->data : NULL;
 }
 
-static void requested(struct scheduler *s, struct weft_task *t, bool is_refused)
+WEFT_API void weft_set_tasklet_data(void *data)
 {
-	/* acquire: what the requesters wrote; release: for the next [task.1] */
-	uint64_t word = atomic_fetch_and_explicit(&t->word, ~REQUEST_MASK,
-						  memory_order_acq_rel);
+	struct scheduler *s = weft__scheduler();
 
-	if (!(word >> REQUEST_BITS)) {
-		if (word & REQUEST_GONE)
-			release_descriptor(s, t);
-		return;
-	}
-	if (word & REQUEST_NEW && (is_refused || admit_and_insert(s, t))) {
-		/* It was never counted in; end_unstarted() counts it out. */
-		poke(s->alive, peek(s->alive) + 1);
-		s->stacks.classes[t->stack_class].promised++;
-		end_unstarted(s, t, is_refused ? -ECANCELED : -ENOMEM);
-		return;
-	}
-	if (is_refused)
-		return;
-	/* Of a tasklet that has blocked meanwhile they ask nothing. */
-	if (word & REQUEST_RUN)
-		(void)weft__run_first(s, t);
-	else if (word & REQUEST_INSERT)
-		(void)weft__insert(s, t);
+	if (s)
+		peek(s->current)->data = data;
 }
 
-void weft__task_requested(struct scheduler *s, struct weft_task *t)
+WEFT_API bool weft_set_block_trap(bool on)
 {
-	requested(s, t, false);
+	struct scheduler *s = weft__scheduler();
+	struct weft_task *t;
+	bool before;
+
+	if (!s)
+		return false;
+	t = peek(s->current);
+	before = t->attention & ATTENTION_BLOCK_TRAP;
+	if (on)
+		t->attention |= ATTENTION_BLOCK_TRAP;
+	else
+		t->attention &= (uint8_t)~ATTENTION_BLOCK_TRAP;
+	return before;
 }
 
-void weft__task_request_refused(struct scheduler *s, struct weft_task *t)
-{
-	requested(s, t, true);
-}
-
-/* What the four control calls have in common. */
-struct control {
-	int (*here)(struct scheduler *s, struct weft_task *t);
-	unsigned request; /* 0: not for tasklets of other threads */
-};
-
-static int control(weft_tasklet t, const struct control *c)
+WEFT_API void weft_shield_begin(void)
 {
 	struct scheduler *s = weft__scheduler();
 
 	if (!s)
-		return -errno;
-	/* What others handed in comes first: it may be @t itself. And two who
-	 * only go to each other must not starve the rest. */
-	if (weft__must_look(s))
-		weft__look_around(s);
-	if (!is_alive(t))
-		return -ESRCH;
-	if (peek(t.task->owner) == s)
-		return c->here(s, t.task);
-	if (!c->request)
-		return -EXDEV;
-	if (peek(t.task->state) == WEFT_BLOCKED)
-		return is_alive(t) ? -EBUSY : -ESRCH;
-	return request(s, t, c->request);
+		return;
+	REQUIRE(peek(s->current)->n_shields < UINT16_MAX,
+		"weft_shield_begin() nests more than 65535 deep");
+	peek(s->current)->n_shields++;
 }
 
-WEFT_API int weft_tasklet_insert(weft_tasklet t)
+WEFT_API void weft_shield_end(void)
 {
-	static const struct control insert = { weft__insert, REQUEST_INSERT };
+	struct scheduler *s = weft__scheduler();
 
-	return control(t, &insert);
-}
-
-WEFT_API int weft_tasklet_remove(weft_tasklet t)
-{
-	static const struct control remove = { weft__remove, 0 };
-
-	return control(t, &remove);
-}
-
-WEFT_API int weft_tasklet_run(weft_tasklet t)
-{
-	static const struct control run = { weft__run_now, REQUEST_RUN };
-
-	return control(t, &run);
-}
-
-WEFT_API int weft_tasklet_switch(weft_tasklet t)
-{
-	static const struct control change = { weft__switch_now, 0 };
-
-	return control(t, &change);
+	if (!s)
+		return;
+	REQUIRE(peek(s->current)->n_shields,
+		"weft_shield_end() without weft_shield_begin()");
+	peek(s->current)->n_shields--;
 }
 
 /* --- the end of a thread --- */
 
-/* The tasklets of a thread that are alive, main excluded, in the order of their
- * coming, in a fresh array; NULL when there is no memory. */
-static struct weft_task **all_tasks(struct scheduler *s, size_t *n)
+void weft__task_lock_pool(void)
 {
-	struct weft_task **all = malloc((peek(s->alive) + 1) * sizeof *all);
+	pthread_mutex_lock(&handler.mutex);
+	pthread_mutex_lock(&pool.mutex);
+}
 
-	*n = 0;
-	if (!all)
-		return NULL;
+void weft__task_unlock_pool(void)
+{
+	pthread_mutex_unlock(&pool.mutex);
+	pthread_mutex_unlock(&handler.mutex);
+}
+
+/* --- fork --- */
+
+/* Every descriptor that has a tenant. */
+static void each_tenant(void (*look)(struct weft_task *t, void *arg), void *arg)
+{
+	for (struct task_slab *slab = pool.slabs; slab; slab = slab->next)
+		for (size_t i = 0; i < TASKS_PER_SLAB; i++)
+			if (weft__task_id(&slab->tasks[i]))
+				look(&slab->tasks[i], arg);
+}
+
+static void unlock_word(struct weft_task *t, void *arg)
+{
+	(void)arg;
+	poke(t->word, peek(t->word) & ~(uint64_t)WORD_LOCKED);
+}
+
+void weft__task_unlock_words(void)
+{
+	each_tenant(unlock_word, NULL);
+}
+
+static void forget_others(struct weft_task *t, void *self)
+{
+	struct scheduler *s = self;
+
+	weft__join_forget_others(s, t);
+	if (peek(t->owner) != s || peek(t->word) & REQUEST_NEW) {
+		/* Not counted here; the memory stays as it is. */
+		poke(t->state, WEFT_DEAD);
+		weft__join_end(s, t, -ECANCELED);
+		return;
+	}
+	/* Requested by one who had not yet handed it in. */
+	if (peek(t->word) & REQUEST_QUEUED)
+		weft__task_requested(s, t);
+}
+
+/* Whoever had claimed it is not here to wake it. */
+static void wake_forgotten(struct weft_task *t, void *self)
+{
+	struct waiter *w = t->waiter;
+
+	if (peek(t->state) != WEFT_BLOCKED || !w->kind->is_claimed ||
+	    !w->kind->is_claimed(w))
+		return;
+	w->result = -ECANCELED;
+	weft__wake_local(self, t);
+}
+
+void weft__task_forget_others(struct scheduler *self)
+{
+	each_tenant(forget_others, self);
+	if (self)
+		each_tenant(wake_forgotten, self);
+}
+
+/* --- all tasklets of a thread --- */
+
+void weft__task_each(const struct scheduler *owner,
+		     void (*look)(struct weft_task *t, void *arg), void *arg)
+{
 	pthread_mutex_lock(&pool.mutex);
 	for (struct task_slab *slab = pool.slabs; slab; slab = slab->next) {
 		for (size_t i = 0; i < TASKS_PER_SLAB; i++) {
 			struct weft_task *t = &slab->tasks[i];
 
 			/* Another thread's descriptor may change owner, but
-			 * never to or from this one, which is here. */
-			if (peek(t->owner) == s && weft__task_id(t) &&
-			    !(peek(t->word) & REQUEST_NEW) && t != s->main)
-				all[(*n)++] = t;
+			 * never to or from the caller's, which is here. */
+			if ((!owner || peek(t->owner) == owner) &&
+			    weft__task_id(t) && !(peek(t->word) & REQUEST_NEW))
+				look(t, arg);
 		}
 	}
 	pthread_mutex_unlock(&pool.mutex);
-	return all;
+}
+
+/* The tasklets of a thread, main excluded, in the order of their coming. */
+struct all_tasks {
+	struct weft_task **tasks;
+	size_t n;
+};
+
+static void collect(struct weft_task *t, void *arg)
+{
+	struct all_tasks *all = arg;
+
+	if (!weft__task_is_main(t))
+		all->tasks[all->n++] = t;
 }
 
 static int by_order(const void *left, const void *right)
@@ -744,68 +901,51 @@ static int by_order(const void *left, const void *right)
 	return a->order < b->order ? -1 : a->order > b->order;
 }
 
-/* Ends the wait of a blocked tasklet, unless its wake is on the way. */
-static void call_off(struct scheduler *s, struct weft_task *t)
+static bool find_all(struct scheduler *s, struct all_tasks *all)
 {
-	struct waiter *w = t->waiter;
-
-	if (w->kind->cancel(s, w)) {
-		w->result = -ECANCELED;
-		weft__wake_local(s, t);
-	}
-}
-
-static void kill_one(struct scheduler *s, struct weft_task *t)
-{
-	uint8_t state = peek(t->state);
-
-	if (is_fresh(t)) {
-		if (state == WEFT_RUNNABLE)
-			weft__queue_remove(s, t);
-		end_unstarted(s, t, -ECANCELED);
-		return;
-	}
-	t->attention |= ATTENTION_KILLED;
-	if (state == WEFT_PAUSED)
-		(void)weft__insert(s, t);
-	else if (state == WEFT_BLOCKED)
-		call_off(s, t);
+	*all = (struct all_tasks){ .tasks = malloc((peek(s->alive) + 1) *
+						   sizeof *all->tasks) };
+	if (!all->tasks)
+		return false;
+	weft__task_each(s, collect, all);
+	qsort(all->tasks, all->n, sizeof *all->tasks, by_order);
+	return true;
 }
 
 int weft__task_kill_all(struct scheduler *s)
 {
-	size_t n;
-	struct weft_task **all = all_tasks(s, &n);
+	struct all_tasks all;
 
-	if (!all)
+	if (!find_all(s, &all))
 		return -ENOMEM;
-	qsort(all, n, sizeof *all, by_order);
-	for (size_t i = 0; i < n; i++)
-		kill_one(s, all[i]);
-	free(all);
+	for (size_t i = 0; i < all.n; i++)
+		weft__task_interrupt(s, all.tasks[i], 0);
+	free(all.tasks);
 	return 0;
+}
+
+/* Gives one up that would not end. Who has claimed its waiter already will hand
+ * it in; the inbox must be open for that. */
+static void abandon(struct scheduler *s, struct weft_task *t)
+{
+	if (peek(t->state) == WEFT_BLOCKED)
+		while (!t->waiter->kind->cancel(s, t->waiter) &&
+		       peek(t->state) == WEFT_BLOCKED)
+			weft__look_around(s);
+	free_deferred(t);
+	retire(s, t, -ECANCELED);
+	count(s->abandoned);
 }
 
 void weft__task_abandon_all(struct scheduler *s)
 {
-	size_t n;
-	struct weft_task **all;
+	struct all_tasks all;
 
 	if (!peek(s->alive))
 		return;
-	all = all_tasks(s, &n);
-	REQUIRE(all, "no memory to give up the tasklets of a thread");
-	for (size_t i = 0; i < n; i++) {
-		struct weft_task *t = all[i];
-
-		/* Who has claimed its waiter already will hand it in; the inbox
-		 * must be open for that. */
-		if (peek(t->state) == WEFT_BLOCKED)
-			while (!t->waiter->kind->cancel(s, t->waiter) &&
-			       peek(t->state) == WEFT_BLOCKED)
-				weft__look_around(s);
-		retire(s, t, -ECANCELED);
-		count(s->abandoned);
-	}
-	free(all);
+	REQUIRE(find_all(s, &all),
+		"no memory to give up the tasklets of a thread");
+	for (size_t i = 0; i < all.n; i++)
+		abandon(s, all.tasks[i]);
+	free(all.tasks);
 }

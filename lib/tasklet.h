@@ -24,28 +24,37 @@
 #ifndef WEFT__TASKLET_H
 #define WEFT__TASKLET_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <weft/tasklet.h>
 
 #include "context.h"
 #include "inbox.h"
+#include "waiter.h"
 
 /* task->attention: what a blocking call must look at before anything else.
  * Owner only. */
 enum {
 	ATTENTION_KILLED = 1,
-	ATTENTION_OWN_FPU = 2,
+	ATTENTION_RAISED = 2, /* task->err */
+	ATTENTION_OWN_FPU = 4,
+	ATTENTION_BLOCK_TRAP = 8,
 };
 
 /* task->flags, owner only. */
 enum {
 	TASK_INSIDE_RUN = 1,
-	TASK_WAS_REFUSED = 2, /* a call returned at once since it was killed */
+	TASK_WAS_REFUSED = 2, /* the last call returned that it was killed */
+	TASK_BORN_PAUSED = 4, /* for REQUEST_NEW */
 };
 
+/* task->about: set at birth, read by any thread. */
+enum { TASK_IS_MAIN = 1, TASK_HAS_NAME = 2 };
+
 /*
- * task->word: the id above, and in the low byte what other threads ask for. An
- * id of 0 says that the tenant has ended. [task.1]
+ * task->word: the id above, and in the low bits what other threads ask for, and
+ * a lock for what they may look at. An id of 0 says that the tenant has ended.
+ * [task.1] [task.2]
  */
 enum {
 	REQUEST_QUEUED =
@@ -54,10 +63,18 @@ enum {
 	REQUEST_INSERT = 4,
 	REQUEST_RUN = 8,
 	REQUEST_GONE = 16, /* ended, its stack and descriptor out of use */
-	REQUEST_BITS = 8
+	REQUEST_KILL = 32,
+	REQUEST_RAISE = 64, /* task->err; taken back under the lock */
+	WORD_LOCKED = 128,  /* somebody is at `joiners` or `err` */
+	WORD_JOINED = 256,  /* `joiners` is not empty */
+	WORD_BITS = 10
 };
 
-#define REQUEST_MASK (((uint64_t)1 << REQUEST_BITS) - 1)
+/* What the owner takes out of the word when it finds it in its inbox. */
+enum {
+	REQUESTS_TAKEN = REQUEST_QUEUED | REQUEST_NEW | REQUEST_INSERT |
+			 REQUEST_RUN | REQUEST_GONE | REQUEST_KILL
+};
 
 struct weft_task {
 	/* owner only */
@@ -72,6 +89,7 @@ struct weft_task {
 	union {
 		struct waiter *waiter;       /* BLOCKED: on this */
 		struct weft_task *next_free; /* no tenant */
+		struct arch_fpu fpu;         /* to start with, of its own */
 	};
 	char *stack; /* its top; NULL: never started, or main */
 
@@ -79,13 +97,16 @@ struct weft_task {
 	struct inbox_node node; /* any thread, by whoever set REQUEST_QUEUED */
 	_Atomic(uint64_t) word; /* any thread */
 	weft_fn fn;
-	void *arg;
-	uint64_t order; /* of arrival at its thread */
-	struct arch_fpu fpu;
-	int result;
-	bool born_paused;      /* for REQUEST_NEW */
-	_Atomic(bool) is_main; /* read by any thread */
-	_Atomic(bool) has_name;
+	union {
+		void *arg;  /* never started */
+		void *data; /* the user's */
+	};
+	uint64_t order;            /* of arrival at its thread */
+	struct joiner *joiners;    /* the last to come; under WORD_LOCKED */
+	struct deferred *deferred; /* owner only; the last first */
+	int err;                   /* raised; under WORD_LOCKED */
+	uint16_t n_shields;        /* owner only */
+	_Atomic(uint8_t) about;    /* read by any thread */
 #ifdef WEFT__SANITIZED
 } __attribute__((aligned(64)));
 #else
@@ -100,7 +121,18 @@ struct scheduler;
 static inline uint64_t weft__task_id(const struct weft_task *t)
 {
 	/* relaxed: the id alone; a caller that needs more orders it itself */
-	return peek(((struct weft_task *)t)->word) >> REQUEST_BITS;
+	return peek(((struct weft_task *)t)->word) >> WORD_BITS;
+}
+
+static inline bool weft__task_is_main(const struct weft_task *t)
+{
+	return peek(((struct weft_task *)t)->about) & TASK_IS_MAIN;
+}
+
+/* Has not run yet, and never was on a stack. */
+static inline bool weft__task_is_fresh(const struct weft_task *t)
+{
+	return !t->stack && !weft__task_is_main(t);
 }
 
 static inline weft_tasklet weft__handle(struct weft_task *t)
@@ -108,8 +140,40 @@ static inline weft_tasklet weft__handle(struct weft_task *t)
 	return (weft_tasklet){ .task = t, .id = weft__task_id(t) };
 }
 
+static inline weft_tasklet weft__null_handle(int err)
+{
+	errno = err;
+	return (weft_tasklet){ .task = NULL, .id = 0 };
+}
+
+/* Whether the handle's tasklet has not ended. */
+static inline bool weft__is_alive(weft_tasklet t)
+{
+	/* acquire: pairs with the release of the id at birth [task.1] */
+	return t.task && t.id &&
+	       atomic_load_explicit(&t.task->word, memory_order_acquire) >>
+			       WORD_BITS ==
+		       t.id;
+}
+
+static inline uintptr_t weft__task_link(struct weft_task *t)
+{
+	return (uintptr_t)&t->node | INBOX_TASKLET;
+}
+
+static inline struct weft_task *weft__task_of_node(struct inbox_node *node)
+{
+	return (struct weft_task *)((char *)node -
+				    offsetof(struct weft_task, node));
+}
+
+/* --- tasklet.c --- */
+
 /* Gives a scheduler its main tasklet: 0 or -ENOMEM. */
 int weft__task_create_main(struct scheduler *s);
+
+/* Runs what the main tasklet has deferred, at the end of its thread. */
+void weft__task_run_deferred(struct scheduler *s, struct weft_task *t);
 
 /* Ends the main tasklet, and gives its descriptor and the spare ones back for
  * other threads. */
@@ -120,17 +184,23 @@ void weft__task_release_all(struct scheduler *s);
 void weft__task_prepare(struct weft_task *t);
 #endif
 
-/* Takes in what other threads asked of a tasklet, from the inbox. */
-void weft__task_requested(struct scheduler *s, struct weft_task *t);
+/* Takes one in that another thread created: false if there is no memory. */
+bool weft__task_admit(struct scheduler *s, struct weft_task *t);
 
-/* The same, when the thread takes nothing in any more. */
-void weft__task_request_refused(struct scheduler *s, struct weft_task *t);
+/* Ends one that never ran, which is in no queue. */
+void weft__task_end_unstarted(struct scheduler *s, struct weft_task *t,
+			      int result);
 
-static inline struct weft_task *weft__task_of_node(struct inbox_node *node)
-{
-	return (struct weft_task *)((char *)node -
-				    offsetof(struct weft_task, node));
-}
+/* Ends one that was never counted in. */
+void weft__task_refuse(struct scheduler *s, struct weft_task *t, int result);
+
+/* Lets go of a descriptor whose tenant has ended. */
+void weft__task_release(struct scheduler *s, struct weft_task *t);
+
+/* Has every tasklet of a thread looked at, or of all with NULL, main ones
+ * included, in no order. @look must not create or end any. */
+void weft__task_each(const struct scheduler *owner,
+		     void (*look)(struct weft_task *t, void *arg), void *arg);
 
 /* Kills all tasklets of the thread but main, in the order in which they came:
  * they are runnable or have ended, or their wake is on the way. 0 or -ENOMEM. */
@@ -139,5 +209,50 @@ int weft__task_kill_all(struct scheduler *s);
 /* Ends those that are left as they are. Their descriptors are never used
  * again: somebody's stack is in them. */
 void weft__task_abandon_all(struct scheduler *s);
+
+/* --- control.c --- */
+
+/* Takes in what other threads asked of a tasklet, from the inbox. */
+void weft__task_requested(struct scheduler *s, struct weft_task *t);
+
+/* The same, when the thread takes nothing in any more. */
+void weft__task_request_refused(struct scheduler *s, struct weft_task *t);
+
+/* Marks a tasklet of this thread, which is not the current one, as killed, or
+ * raises @err if that is not 0, and makes it runnable. False: it had never run,
+ * and has ended. */
+bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err);
+
+/* --- join.c --- */
+
+/* One who waits for the end of a tasklet, or, without a task in its waiter, only
+ * wants the result. */
+struct joiner {
+	struct waiter waiter;
+	struct weft_task *target;
+	uint64_t id;
+};
+
+/* Takes the lock in the word of a tasklet with that id; false if it has ended.
+ * Held for a few instructions. */
+bool weft__task_lock(struct weft_task *t, uint64_t id);
+
+/* Sets some bits, clears others and lets the lock go; returns the word from
+ * before. */
+uint64_t weft__task_unlock(struct weft_task *t, uint64_t set, uint64_t clear);
+
+/* False: the target has ended. */
+bool weft__join_link(struct joiner *j, weft_tasklet target);
+
+/* The id of a tasklet that ends has a lock or joiners beside it: takes it away,
+ * and wakes them. */
+void weft__join_end(struct scheduler *s, struct weft_task *t, int result);
+
+/* In a child of fork(): takes out those who wait on other threads than @self's. */
+void weft__join_forget_others(const struct scheduler *self,
+			      struct weft_task *t);
+
+/* Waits for the end of a tasklet as weft_tasklet_join(), with all its checks. */
+int weft__join(struct scheduler *s, weft_tasklet target);
 
 #endif /* WEFT__TASKLET_H */

@@ -10,11 +10,15 @@
  *
  * At its end, by a destructor of pthread's, a thread
  *
+ *	drops its callbacks and traps, which may point to what is gone;
  *	kills its tasklets in the order in which they came and lets them run, in
- *	rounds of up to 10 ms; operations of the ring are waited for in any case,
- *	since the kernel has their buffers;
+ *	rounds; operations of the ring are waited for in any case, since the
+ *	kernel has their buffers;
+ *	does what its main tasklet has deferred, and all that again for what
+ *	comes of it;
  *	counts those left after the last round as abandoned;
- *	closes its inbox [park.2], leaves the registry, gives back ring, stacks,
+ *	leaves the registry, closes its inbox [park.2], wakes those who join its
+ *	main tasklet, counts itself out [deadlock.1], gives back ring, stacks,
  *	queue and descriptors.
  */
 #include "thread.h"
@@ -28,7 +32,9 @@
 #include <unistd.h>
 #include <weft/time.h>
 
+#include "deadlock.h"
 #include "environment.h"
+#include "fork.h"
 #include "park.h"
 #include "scheduler.h"
 #include "valgrind.h"
@@ -55,19 +61,13 @@ static struct {
 /* Whether spinning can pay: somebody must be awake to hand something in, and on
  * another CPU. All are hints: relaxed, no pair. */
 static struct {
-	_Atomic(int) n_awake;
 	_Atomic(bool) several_cpus;
 	_Atomic(int) only_cpu; /* plus one, while there is one only; 0: none */
 } others __attribute__((aligned(128)));
 
-void weft__count_awake(int by)
-{
-	atomic_fetch_add_explicit(&others.n_awake, by, memory_order_relaxed);
-}
-
 bool weft__others_are_awake(void)
 {
-	return peek(others.n_awake) > 1 && peek(others.several_cpus);
+	return weft__several_are_awake() && peek(others.several_cpus);
 }
 
 /* Notes where the calling thread may run. A thread that is bound to one CPU can
@@ -96,12 +96,30 @@ static void note_cpus(void)
 
 /* --- the end --- */
 
+static void find_shielded(struct weft_task *t, void *found)
+{
+	if (t->n_shields && peek(t->state) == WEFT_BLOCKED)
+		*(bool *)found = true;
+}
+
+/* Whether something is still out that a killed tasklet has to wait for. */
+static bool is_waiting(struct scheduler *s)
+{
+	bool found = s->engine.n_in_flight;
+
+	if (!found)
+		weft__task_each(s, find_shielded, &found);
+	return found;
+}
+
 /* One round of the end: false when all have ended. */
 static bool detach_round(struct scheduler *s)
 {
 	if (weft__task_kill_all(s))
 		weft__warn("no memory to end the tasklets of a thread");
-	(void)weft_run_until(weft_now() + DETACH_ROUND_NS);
+	weft__run_runnable(s, weft_now() + DETACH_ROUND_NS);
+	if (peek(s->alive) && weft__queue_is_empty(s) && is_waiting(s))
+		(void)weft_run_until(weft_now() + DETACH_ROUND_NS);
 	return peek(s->alive) > 0;
 }
 
@@ -112,6 +130,30 @@ static void end_tasklets(struct scheduler *s)
 		;
 	while (s->engine.n_in_flight)
 		(void)weft_run_until(weft_now() + DETACH_ROUND_NS);
+}
+
+/* Runs everything to its end, on the main tasklet. */
+static void end_all(struct scheduler *s)
+{
+	bool has_deferred;
+
+	s->main->n_shields++;
+	s->main->attention &= (uint8_t)~ATTENTION_BLOCK_TRAP;
+	if (peek(s->alive))
+		end_tasklets(s);
+	has_deferred = s->main->deferred;
+	weft__task_run_deferred(s, s->main);
+	if (has_deferred && peek(s->alive))
+		end_tasklets(s);
+}
+
+static void drop_callbacks(struct scheduler *s)
+{
+	s->trap_level = 0;
+	s->in_callback = false;
+	s->on_schedule = NULL;
+	s->on_channel = NULL;
+	weft__choose_ways(s);
 }
 
 static void unregister(struct scheduler *s)
@@ -126,6 +168,7 @@ static void unregister(struct scheduler *s)
 	else
 		registry.newest = s->older;
 	registry.n--;
+	weft__deadlock_note_leaving(s->tid);
 	pthread_mutex_unlock(&registry.mutex);
 }
 
@@ -165,23 +208,47 @@ static void refuse(struct scheduler *s, uintptr_t link)
 	}
 }
 
+/* Those left are all parked: one of them has to look whether that is a deadlock.
+ * It is rung for nothing. */
+static void ring_one(struct scheduler *s)
+{
+	struct weft_task *main;
+	uint64_t word;
+
+	pthread_mutex_lock(&registry.mutex);
+	if (registry.oldest) {
+		main = registry.oldest->main;
+		word = atomic_fetch_or(&main->word,
+				       REQUEST_QUEUED); /* [task.1] */
+		/* It stays in the registry, so its inbox is open. */
+		if (!(word & REQUEST_QUEUED))
+			(void)weft__hand_in(s, registry.oldest,
+					    weft__task_link(main));
+	}
+	pthread_mutex_unlock(&registry.mutex);
+}
+
 static void detach(void *scheduler)
 {
 	struct scheduler *s = scheduler;
 	/* pthread_exit() called by a tasklet leaves us on its stack. */
 	bool on_main = peek(s->current) == s->main;
 
-	if (on_main && peek(s->alive))
-		end_tasklets(s);
+	drop_callbacks(s);
+	if (on_main)
+		end_all(s);
 	weft__task_abandon_all(s);
 	weft__release_word(s);
 	unregister(s);
 	refuse(s, weft__inbox_close(s));
 	poke(s->thread_id, 0);
 	weft__task_release_all(s);
+	if (weft__count_detached())
+		ring_one(s);
+	weft__embedding_free(s);
 	free_parts(s, on_main);
-	weft__count_awake(-1);
 	weft__self = NULL;
+	weft__fast = NULL;
 	make_spare(s);
 }
 
@@ -197,6 +264,8 @@ static void initialise(void)
 		bytes ? (uint8_t)weft__stack_class((size_t)bytes)
 		      : STACK_DEFAULT_SHIFT - STACK_MIN_SHIFT;
 	weft__park_read_environment();
+	weft__deadlock_read_environment();
+	weft__fork_prepare();
 }
 
 static struct scheduler *find_spare(void)
@@ -267,6 +336,8 @@ struct scheduler *weft__attach(void)
 	s->spin_ns = s->spin_max_ns;
 	note_cpus();
 
+	s->tid = gettid();
+	weft__count_awake(1); /* [deadlock.1] */
 	pthread_mutex_lock(&registry.mutex);
 	poke(s->thread_id, ++registry.last_id);
 	s->older = registry.newest;
@@ -277,8 +348,8 @@ struct scheduler *weft__attach(void)
 	registry.newest = s;
 	registry.n++;
 	pthread_mutex_unlock(&registry.mutex);
-	weft__count_awake(1);
 	weft__self = s;
+	weft__choose_ways(s);
 	return s;
 
 release:
@@ -292,6 +363,37 @@ no_memory:
 }
 
 /* --- the registry --- */
+
+void weft__thread_lock_registry(void)
+{
+	pthread_mutex_lock(&registry.mutex);
+}
+
+void weft__thread_unlock_registry(void)
+{
+	pthread_mutex_unlock(&registry.mutex);
+}
+
+void weft__thread_each(void (*look)(struct scheduler *s, void *arg), void *arg)
+{
+	for (struct scheduler *s = registry.oldest; s; s = s->newer)
+		look(s, arg);
+}
+
+uint64_t weft__thread_n_ever(void)
+{
+	return registry.last_id;
+}
+
+void weft__thread_forget_others(struct scheduler *self)
+{
+	registry.oldest = registry.newest = self;
+	registry.n = self ? 1 : 0;
+	if (self) {
+		self->older = self->newer = NULL;
+		self->tid = gettid();
+	}
+}
 
 int weft__thread_visit(uint64_t id,
 		       void (*look)(struct scheduler *s, void *arg), void *arg)

@@ -15,9 +15,17 @@ struct scheduler;
 int weft__thread_visit(uint64_t id,
 		       void (*look)(struct scheduler *s, void *arg), void *arg);
 
-/* Keeps the number of threads that are awake: one less for each that parks, one
- * more as soon as its doorbell is rung or it wakes by itself. */
-void weft__count_awake(int by);
+/* The registry's mutex, for what is consistent under it. */
+void weft__thread_lock_registry(void);
+void weft__thread_unlock_registry(void);
+
+/* Under it: all that are attached, oldest first; and how many ever were. */
+void weft__thread_each(void (*look)(struct scheduler *s, void *arg), void *arg);
+uint64_t weft__thread_n_ever(void);
+
+/* In a child of fork(), under it: forgets all threads but the caller's, which is
+ * attached if @self is not NULL. */
+void weft__thread_forget_others(struct scheduler *self);
 
 /* Whether another attached thread is awake, and on another CPU; a hint. */
 bool weft__others_are_awake(void);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <time.h>
 #include <weft/time.h>
 
@@ -35,7 +36,14 @@ static bool call_off(struct scheduler *s, struct waiter *w)
 	return true;
 }
 
-static const struct wait_kind sleeping = { .cancel = call_off };
+static void describe(const struct waiter *w, char *text, size_t size)
+{
+	(void)w;
+	snprintf(text, size, "sleeps");
+}
+
+static const struct wait_kind sleeping = { .cancel = call_off,
+					   .describe = describe };
 
 static int sleep_until(int64_t deadline)
 {
@@ -47,6 +55,8 @@ static int sleep_until(int64_t deadline)
 	if (!s)
 		return -errno;
 	rc = weft__enter(s);
+	if (!rc)
+		rc = weft__may_wait(s);
 	if (rc)
 		return rc;
 	sleeper.waiter.task = peek(s->current);
@@ -57,7 +67,7 @@ static int sleep_until(int64_t deadline)
 			return rc;
 	}
 	weft__block(s, &sleeper.waiter, true);
-	return sleeper.waiter.result;
+	return weft__outcome(sleeper.waiter.task, &sleeper.waiter);
 }
 
 WEFT_API int weft_sleep(int64_t ns)

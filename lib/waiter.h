@@ -14,6 +14,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "inbox.h"
@@ -38,6 +39,14 @@ struct wait_kind {
 	 * line that the other side has, and nobody is in a hurry for it. */
 	_Atomic(uintptr_t) *(*begin_spin)(struct waiter *w);
 	bool (*end_spin)(struct waiter *w, _Atomic(uintptr_t) *word);
+
+	/* Whether somebody has taken the waiter and will wake it; NULL where
+	 * only the owner's thread does. For a child of fork(). */
+	bool (*is_claimed)(const struct waiter *w);
+
+	/* Says what is waited for, in words that follow a name: "receives from
+	 * channel jobs". Of a thread that cannot run meanwhile. */
+	void (*describe)(const struct waiter *w, char *text, size_t size);
 };
 
 struct waiter {
@@ -53,7 +62,8 @@ struct waiter {
 	struct waiter *prev;     /* in a channel's queue */
 	_Atomic(struct weft_channel *) channel; /* while linked in its queue */
 	const struct wait_kind *kind;
-	int result; /* 0, or why the wait was called off */
+	int result;      /* what the call that waits is to return */
+	bool called_off; /* by kill or raise: they say what */
 };
 
 #endif /* WEFT__WAITER_H */

@@ -166,6 +166,32 @@ WEFT_API void weft_channel_set_name(weft_channel *ch, const char *name);
 WEFT_API size_t weft_channel_waiters(weft_channel *ch, weft_tasklet *out,
 				     size_t capacity);
 
+/**
+ * weft_channel_fn - told of each send and receive
+ * @ch:         the channel
+ * @t:          who called: the running tasklet
+ * @sending:    a send, else a receive
+ * @will_block: nobody is waiting for it
+ * @ctx:        from weft_set_channel_callback()
+ *
+ * Called before the operation is tried, also for one that then fails, try_ calls
+ * included; but after the hand-over when the peer is of another thread. Calls
+ * that would switch return -EPERM in it, and what it does with channels is not
+ * told.
+ */
+typedef void (*weft_channel_fn)(weft_channel *ch, weft_tasklet t, bool sending,
+				bool will_block, void *ctx);
+
+/**
+ * weft_set_channel_callback - have the sends and receives of this thread told
+ * @fn:  NULL: no more
+ * @ctx: handed to @fn
+ *
+ * Context: any thread, for itself; never switches.
+ * Source: stackless.set_channel_callback().
+ */
+WEFT_API void weft_set_channel_callback(weft_channel_fn fn, void *ctx);
+
 WEFT_END_DECLS
 
 #endif /* WEFT_CHANNEL_H */

@@ -24,6 +24,30 @@
  *  R8   waking a tasklet of another thread never switches: it goes to the end
  *       of its own ring, and that thread is woken if it is parked.
  *  R9, R10  channels: see weft/channel.h.
+ *
+ * Deadlock. A thread that has nothing to run does not park if nothing can ever
+ * wake it: no I/O, timer or offloaded call in flight in the process, every other
+ * attached thread parked likewise, and no OS thread in the process that is not
+ * attached (the kernel's workers, the library's own helpers and threads on their
+ * way out not counted). Instead its innermost weft_run(), else the blocking call
+ * of its main tasklet, returns -EDEADLK; all other tasklets stay as they were.
+ * When a thread ends, one of those still parked looks again. While only threads
+ * that are not attached stand against the verdict, it is looked at again after
+ * pauses that grow from 0.1 to 10 s. With WEFT_DEADLOCK=report in the environment
+ * the verdict comes with a list on standard error of who waits for what.
+ *
+ * Fork. In a child of fork() the scheduler of the forking thread goes on, on a
+ * ring of its own. The operations in flight stay the parent's: tasklets that wait
+ * for one get -ECANCELED in the child. All other threads and their tasklets have
+ * ended there: handles give -ESRCH, those who joined them -ECANCELED.
+ *
+ * The end of a thread. When an attached thread ends, its tasklets are killed in
+ * the order of their creation, those that never ran without running, and run to
+ * their end: in at most 10 rounds, each until the ring is empty or 10 ms have
+ * passed, and then up to 10 ms parked while something shielded, or I/O that was
+ * called back, is still out. I/O is always waited for. Those that are left are
+ * given up, and counted in weft_stats(). The callbacks of the thread are dropped
+ * first. At the end of the process nothing of this happens.
  */
 #ifndef WEFT_SCHEDULER_H
 #define WEFT_SCHEDULER_H
@@ -36,7 +60,8 @@ WEFT_BEGIN_DECLS
 /**
  * weft_schedule - give way to the next tasklet in the ring (rule R4)
  *
- * Return: 0 when the caller's turn comes again; at once if it is alone.
+ * Return: 0 when the caller's turn comes again, at once if it is alone; or what
+ * any blocking call may, after giving way.
  * Context: any tasklet; switches.
  * Source: stackless.schedule().
  */
@@ -49,7 +74,7 @@ WEFT_API int weft_schedule(void);
  * pauses itself outside of weft_run() also comes back when nothing else of its
  * thread is runnable (rule R7).
  *
- * Return: 0.
+ * Return: 0, or what any blocking call may.
  * Context: any tasklet; switches.
  * Source: stackless.schedule_remove().
  */
@@ -65,7 +90,7 @@ WEFT_API int weft_schedule_remove(void);
  * Return: 0; what weft_stop() was given; 0 early when the caller was inserted,
  * run or switched to while it was inside (then the tasklets inside calls that
  * are nested deeper are inserted at the end, before it and the innermost first,
- * and theirs return 0 too).
+ * and theirs return 0 too); or what any blocking call may.
  * Context: any tasklet; switches.
  * Source: stackless.run().
  */
@@ -106,6 +131,71 @@ WEFT_API int weft_pump(void);
  * Context: any tasklet; never switches.
  */
 WEFT_API void weft_stop(int result);
+
+/**
+ * weft_fd - a descriptor with which another event loop can drive this thread
+ *
+ * It is readable when weft_pump() has something to do: something was made
+ * runnable, by this thread or another, or I/O has completed. Timers are told by
+ * weft_next_deadline(). It is quiet after a pump that left nothing runnable,
+ * which has also handed in all I/O that was begun; it may become readable
+ * without cause. Poll it for input, and do nothing else with it. It is the
+ * library's, the same for each call on one thread, and closed when the thread
+ * ends. In a child of fork() it keeps its number.
+ *
+ * Between pumps the thread may call anything; the loop must come round to
+ * weft_pump() when the descriptor is readable or the deadline has come.
+ *
+ * Return: the descriptor, or a negative errno: of eventfd(2), or -ENOMEM.
+ * Context: any tasklet; never switches.
+ */
+WEFT_API int weft_fd(void);
+
+/**
+ * weft_next_deadline - the latest moment at which to call weft_pump() again
+ *
+ * Return: nanoseconds of weft_now(): of the earliest timer, now or earlier when
+ * something is runnable; WEFT_FOREVER when there is neither.
+ * Context: any tasklet; never switches.
+ */
+WEFT_API int64_t weft_next_deadline(void);
+
+/**
+ * weft_switch_trap - forbid switching on this thread
+ * @delta: added to the trap's level; 0 only asks
+ *
+ * While the level is not 0, every call that would switch on this thread returns
+ * -EPERM and nothing has moved: blocking calls that would wait, weft_schedule()
+ * with others in the ring, a send or receive whose peer is favoured, control
+ * calls. What does not switch goes on working. A tasklet can still end.
+ *
+ * Return: the level before.
+ * Context: any thread; never switches.
+ * Source: stackless.switch_trap().
+ */
+WEFT_API int weft_switch_trap(int delta);
+
+/**
+ * weft_schedule_fn - told of each switch
+ * @from: who had the thread; it may have ended
+ * @to:   who gets it
+ * @ctx:  from weft_set_schedule_callback()
+ *
+ * Called on @from's stack just before the switch. It may make any call that does
+ * not switch; those that would return -EPERM. If it takes @to out of the ring,
+ * or kills it, whoever is next then runs, and it is called again.
+ */
+typedef void (*weft_schedule_fn)(weft_tasklet from, weft_tasklet to, void *ctx);
+
+/**
+ * weft_set_schedule_callback - have the switches of this thread told
+ * @fn:  NULL: no more
+ * @ctx: handed to @fn
+ *
+ * Context: any thread, for itself; never switches.
+ * Source: stackless.set_schedule_callback().
+ */
+WEFT_API void weft_set_schedule_callback(weft_schedule_fn fn, void *ctx);
 
 /**
  * weft_runcount - the length of the ring, the caller included
@@ -159,6 +249,41 @@ struct weft_thread_info {
  * Context: any thread; never switches.
  */
 WEFT_API int weft_thread_info(uint64_t id, struct weft_thread_info *info);
+
+/**
+ * weft_thread_start - start an OS thread with a scheduler
+ * @id:  receives the new thread's id; NULL: nobody will join it
+ * @fn:  run there as a tasklet
+ * @arg: handed to @fn
+ *
+ * The new thread spawns @fn and calls weft_run(); it ends when that returns. The
+ * caller waits, with its OS thread, until the new one is attached.
+ *
+ * Return: 0, or
+ *   -EINVAL  @fn is NULL
+ *   -EAGAIN  the system has no thread to give, see pthread_create()
+ *   -ENOMEM  no memory for it
+ * Context: any thread; never switches.
+ */
+WEFT_API int weft_thread_start(uint64_t *id, weft_fn fn, void *arg);
+
+/**
+ * weft_thread_join - wait for the end of a thread from weft_thread_start()
+ *
+ * It blocks the tasklet, until the thread has detached, and then the OS thread
+ * for the moment that pthread_join() takes. Of several who wait one gets the
+ * result, the others -ESRCH. A thread with an id that is never joined keeps its
+ * result, and what the system keeps for pthread_join().
+ *
+ * Return: the result of the thread's fn, -ECANCELED if the thread ended before
+ * that did; or
+ *   -ESRCH    no such thread, or it was joined before
+ *   -EINVAL   weft_thread_start() did not start it, or with no id
+ *   -EDEADLK  it is the calling thread
+ * or what any blocking call may, and then the thread can still be joined.
+ * Context: any tasklet of any thread; switches.
+ */
+WEFT_API int weft_thread_join(uint64_t id);
 
 WEFT_END_DECLS
 

@@ -48,6 +48,25 @@ struct weft_tasklet_options {
 };
 
 /**
+ * Blocking calls: every call that can suspend the calling tasklet. Those of
+ * channels, I/O and time, weft_tasklet_join(), weft_thread_join(), and
+ * weft_schedule(), weft_schedule_remove(), weft_run(), weft_run_until(),
+ * weft_pump() and weft_tasklet_switch(). Besides its own, each may return
+ *
+ *   -ECANCELED  the tasklet was killed, see weft_tasklet_kill()
+ *   -err        an error was raised on it, see weft_tasklet_raise()
+ *   -EAGAIN     it would have to wait, and must not: weft_set_block_trap()
+ *   -EPERM      it would have to switch, and must not: weft_switch_trap()
+ *   -EDEADLK    nothing in the process can ever end the wait, see
+ *               weft/scheduler.h
+ *
+ * looked at in this order; the first two also when the call need not wait.
+ * What has been handed over is never lost: a receive that was served and a send
+ * whose element was taken return 0, and the error comes with the next call.
+ * Whatever a call returns, it has let go of the buffers it was given.
+ */
+
+/**
  * weft_spawn - create a tasklet of the calling thread
  * @fn:  what it runs
  * @arg: handed to @fn
@@ -194,6 +213,7 @@ WEFT_API int weft_tasklet_remove(weft_tasklet t);
  * Return: 0 (also when @t is the caller), or
  *   -ESRCH  @t has ended
  *   -EBUSY  @t is blocked
+ *   -EPERM  a switch trap is set, and it would switch
  * Context: any thread; switches when @t is of the calling thread.
  * Source: tasklet.run().
  */
@@ -209,10 +229,185 @@ WEFT_API int weft_tasklet_run(weft_tasklet t);
  *   -ESRCH  @t has ended
  *   -EXDEV  @t belongs to another thread
  *   -EBUSY  @t is blocked
+ *   -EPERM  a switch trap is set, and it would switch
+ * or what any blocking call may.
  * Context: a tasklet of the owner's thread; switches.
  * Source: tasklet.switch().
  */
 WEFT_API int weft_tasklet_switch(weft_tasklet t);
+
+/** For weft_tasklet_kill() and weft_tasklet_raise(): do not switch. */
+#define WEFT_PENDING 1u
+
+/**
+ * weft_tasklet_kill - ask a tasklet to end
+ * @flags: 0 or WEFT_PENDING
+ *
+ * The target is not torn down: the blocking call that it is in, and every later
+ * one, returns -ECANCELED until it ends, so that it can let go of what it holds.
+ * From the second such return in a row on the call gives way before it returns,
+ * and weft_schedule() always does, so that a tasklet which ignores errors cannot
+ * freeze its thread. A tasklet that has never run ends without running, with the
+ * result -ECANCELED. On a main tasklet this is weft_tasklet_raise(ECANCELED).
+ *
+ * By what the target is doing:
+ *
+ *   runnable   it stays where it is in the ring.
+ *   paused     it goes to the end of its ring. If it is inside weft_run() or
+ *              weft_pump(), that call returns -ECANCELED, and the calls that are
+ *              nested deeper return 0, their tasklets at the end before it.
+ *   blocked    it leaves what it waits in and goes to the end of its ring. One
+ *              that has been served already keeps what it was given. One in I/O
+ *              is asked back from the kernel, and goes to the end of the ring
+ *              once the kernel has let go of its buffers.
+ *   shielded   it goes on waiting; see weft_shield_begin().
+ *   the caller nothing moves; this call returns -ECANCELED, and so will the
+ *              caller's blocking calls from now on.
+ *
+ * Who runs next: without WEFT_PENDING a target on the caller's thread is then
+ * switched to at once, the caller staying in the ring (rule R3), unless it cannot
+ * run yet: a shielded one that waits, one whose I/O the kernel still has, one
+ * that another thread is just serving. With WEFT_PENDING, and for a target on
+ * another thread, the caller goes on; a target on another thread leaves its
+ * channel when its own thread next gives way.
+ *
+ * Return: 0, or
+ *   -ECANCELED  @t is the caller
+ *   -ESRCH      @t has ended
+ *   -EINVAL     @flags has other bits set
+ *   -EPERM      a switch trap is set and it would switch; nothing has happened
+ * Context: any thread, not a blocking call; switches as said.
+ * Source: tasklet.kill(pending).
+ */
+WEFT_API int weft_tasklet_kill(weft_tasklet t, unsigned flags);
+
+/**
+ * weft_tasklet_raise - make one blocking call of a tasklet fail
+ * @err:   a positive errno
+ * @flags: 0 or WEFT_PENDING
+ *
+ * The blocking call that the target is in, or else its next one, returns -@err;
+ * the one after that is as ever. A second raise before that replaces the first.
+ * A tasklet that has never run ends without running, with the result -@err. All
+ * else, who runs next included, is as for weft_tasklet_kill(); on a tasklet that
+ * has been killed, -ECANCELED goes first.
+ *
+ * Return: 0, or
+ *   -@err    @t is the caller; nothing stays pending
+ *   -ESRCH   @t has ended
+ *   -EINVAL  @err is not positive, or @flags has other bits set
+ *   -EPERM   a switch trap is set and it would switch; nothing has happened
+ * Context: any thread, not a blocking call; switches as said.
+ * Source: tasklet.raise_exception(), tasklet.throw(pending).
+ */
+WEFT_API int weft_tasklet_raise(weft_tasklet t, int err, unsigned flags);
+
+/**
+ * weft_tasklet_join - wait for a tasklet of any thread to end
+ *
+ * Any number may wait for one; they go to the ends of their rings, first come,
+ * first served, when @t has run what it deferred. Joining a main tasklet waits
+ * for the end of its thread, and gives 0.
+ *
+ * Return: the result of @t, see weft_fn. -ECANCELED if it was killed before it
+ * ran, or was given up at the end of its thread; -err if an error was raised on
+ * it before it ran. Or
+ *   -ESRCH    @t had ended before the call
+ *   -EDEADLK  @t is the caller
+ * or what any blocking call may.
+ * Context: any tasklet of any thread; switches.
+ * Ordering: everything that @t did is visible after the join.
+ */
+WEFT_API int weft_tasklet_join(weft_tasklet t);
+
+/**
+ * weft_exit - end the calling tasklet from wherever it is
+ * @result: as if its function had returned it
+ *
+ * Frames are not unwound: what they hold must have been let go of, or deferred.
+ * Calling it on a main tasklet stops the process with a message: a thread ends
+ * with pthread_exit() or by returning.
+ *
+ * Context: any tasklet but main; its successor runs (rule R6).
+ */
+WEFT_NORETURN WEFT_API void weft_exit(int result);
+
+/**
+ * weft_defer - have something done when the calling tasklet ends
+ * @fn:  called with @arg on the tasklet's own stack after its function has
+ *       returned or weft_exit() was called, the last that was deferred first
+ *
+ * It runs shielded, may block, may defer more, and is done before those who join
+ * are woken. A tasklet that is given up at the end of its thread does not get
+ * there. What a main tasklet defers is done when its thread ends, after the
+ * other tasklets have.
+ *
+ * Return: 0, -ENOMEM, or -EINVAL when @fn is NULL.
+ * Context: any tasklet; never switches.
+ */
+WEFT_API int weft_defer(void (*fn)(void *arg), void *arg);
+
+/** weft_tasklet_data - the pointer that was set with weft_set_tasklet_data() by
+ *  the calling tasklet, NULL at first; never switches */
+WEFT_API void *weft_tasklet_data(void);
+
+/** weft_set_tasklet_data - keep one pointer of the user's with the calling
+ *  tasklet; never switches */
+WEFT_API void weft_set_tasklet_data(void *data);
+
+/**
+ * weft_set_block_trap - forbid the calling tasklet to wait
+ * @on: while true, calls that would make it BLOCKED return -EAGAIN
+ *
+ * That is channels, joins, sleeping and I/O, of which only that succeeds which
+ * completes without waiting. Giving way and pausing stay allowed.
+ *
+ * Return: the value before.
+ * Context: any tasklet; never switches.
+ * Source: tasklet.block_trap.
+ */
+WEFT_API bool weft_set_block_trap(bool on);
+
+/**
+ * weft_shield_begin - keep kill and raise away from the calling tasklet
+ *
+ * Until the matching weft_shield_end() its blocking calls ignore both, which
+ * stay pending. Shields nest, up to 65535 deep.
+ *
+ * Context: any tasklet; never switches.
+ */
+WEFT_API void weft_shield_begin(void);
+
+/** weft_shield_end - the end of weft_shield_begin(); never switches */
+WEFT_API void weft_shield_end(void);
+
+/**
+ * weft_error_fn - told of tasklets that failed
+ * @t:      the tasklet that ends, not yet ended
+ * @result: negative, and not -ECANCELED
+ * @ctx:    from weft_set_error_handler()
+ *
+ * Called on the ending tasklet, shielded, after what it deferred and before
+ * those who join it are woken. It may block, and may call weft_stop(). For a
+ * tasklet that ends without having run it is called by whoever ends it, and
+ * calls that would switch return -EPERM.
+ */
+typedef void (*weft_error_fn)(weft_tasklet t, int result, void *ctx);
+
+/**
+ * weft_set_error_handler - set the process-wide error handler
+ * @fn:  NULL: none
+ * @ctx: handed to @fn
+ *
+ * Return: the one before. Ends that have already been seen may still call it.
+ * Context: any thread; never switches.
+ * Source: stackless.set_error_handler().
+ */
+WEFT_API weft_error_fn weft_set_error_handler(weft_error_fn fn, void *ctx);
+
+/** weft_error_handler - the process-wide error handler, and in *@ctx, if that is
+ *  not NULL, its context; never switches */
+WEFT_API weft_error_fn weft_error_handler(void **ctx);
 
 WEFT_END_DECLS
 

@@ -61,6 +61,9 @@ int weft__engine_open(struct scheduler *s);
 
 void weft__engine_close(struct scheduler *s);
 
+/* Has completions signalled to the descriptor of weft_fd(), from now on. */
+void weft__engine_signal(struct scheduler *s);
+
 /* Hands an operation in and blocks the tasklet until it has completed. @res
  * and @flags receive the completion's. 0, or a negative errno when the
  * operation was not started. */

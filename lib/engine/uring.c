@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -34,6 +35,7 @@
 #include <weft/time.h>
 
 #include "../debug.h"
+#include "../fork.h"
 #include "../park.h"
 #include "../scheduler.h"
 #include "../valgrind.h"
@@ -80,6 +82,7 @@ struct ring_wait {
 	uint64_t user_data;
 	int res;
 	uint32_t flags;
+	bool is_called_back; /* the kernel was asked to cancel it */
 };
 
 static const uint32_t NO_OPERATION = UINT32_MAX;
@@ -216,7 +219,20 @@ int weft__engine_open(struct scheduler *s)
 	if (likely(e->is_open))
 		return 0;
 	e->error = open_ring(e);
+	if (!e->error && s->embedding)
+		weft__engine_signal(s);
 	return e->error;
+}
+
+void weft__engine_signal(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+
+	/* A ring that is opened later comes here again. */
+	if (e->is_open &&
+	    io_uring_register_eventfd(&e->ring, s->embedding->event_fd))
+		weft__warn("the ring cannot signal an eventfd: weft_fd() will "
+			   "not tell of completed I/O");
 }
 
 void weft__engine_close(struct scheduler *s)
@@ -232,6 +248,45 @@ void weft__engine_close(struct scheduler *s)
 		free(e->operations);
 	}
 	*e = (struct engine){ .ring_fd = -1, .eventfd = -1 };
+}
+
+/* --- fork --- */
+
+void weft__engine_disown(struct scheduler *s)
+{
+	if (peek(s->engine.ring_fd) >= 0)
+		close(peek(s->engine.ring_fd));
+	if (peek(s->engine.eventfd) >= 0)
+		close(peek(s->engine.eventfd));
+}
+
+void weft__engine_renew(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+
+	if (!e->is_open)
+		return;
+	weft__engine_disown(s);
+	for (uint32_t i = 0; i < e->n_operations; i++) {
+		struct ring_wait *wait = e->operations[i].wait;
+
+		if (!wait)
+			continue;
+		wait->res = -ECANCELED;
+		wait->flags = 0;
+		weft__wake_local(s, wait->waiter.task);
+	}
+	free(e->operations);
+	free(e->per_fd);
+	e->operations = NULL;
+	e->n_operations = 0;
+	e->per_fd = NULL;
+	e->n_in_flight = 0;
+	e->n_queued = 0;
+	e->is_open = false;
+	e->eventfd_is_armed = false;
+	poke(e->ring_fd, -1);
+	poke(e->eventfd, -1);
 }
 
 /* --- completions --- */
@@ -430,9 +485,13 @@ static int grow_operations(struct engine *e)
 /* Asks the operation back. Its completion, of whichever kind, is the wake. */
 static bool cancel_operation(struct scheduler *s, struct waiter *w)
 {
-	const struct ring_wait *wait = (const struct ring_wait *)w;
-	struct io_uring_sqe *sqe = next_entry(s);
+	struct ring_wait *wait = (struct ring_wait *)w;
+	struct io_uring_sqe *sqe;
 
+	if (wait->is_called_back)
+		return false;
+	wait->is_called_back = true;
+	sqe = next_entry(s);
 	sqe->opcode = IORING_OP_ASYNC_CANCEL;
 	sqe->fd = -1;
 	sqe->addr = wait->user_data;
@@ -468,16 +527,57 @@ static void note_written(const struct io_uring_sqe *sqe, int res)
 	}
 }
 
-static const struct wait_kind in_flight = { .cancel = cancel_operation };
+static void describe(const struct waiter *w, char *text, size_t size)
+{
+	(void)w;
+	snprintf(text, size, "waits for I/O");
+}
+
+static const struct wait_kind in_flight = { .cancel = cancel_operation,
+					    .describe = describe };
+
+/* For a tasklet that must not wait: has the kernel do what it can at once, and
+ * cancels the operation if that was not enough. It is the thread that waits, for
+ * the little that a cancellation takes. */
+static int settle_now(struct scheduler *s, struct ring_wait *wait)
+{
+	struct weft_task *t = wait->waiter.task;
+
+	t->waiter = &wait->waiter;
+	poke(t->state, WEFT_BLOCKED);
+	weft__engine_poll(s);
+	if (peek(t->state) == WEFT_BLOCKED)
+		(void)cancel_operation(s, &wait->waiter);
+	while (peek(t->state) == WEFT_BLOCKED)
+		weft__engine_sleep(s, WEFT_FOREVER);
+	weft__queue_remove(s, t); /* it has the thread */
+	if (!wait->is_called_back ||
+	    (wait->res != -ECANCELED && wait->res != -EINTR))
+		return 0;
+	return t->attention & ATTENTION_BLOCK_TRAP ? -EAGAIN : -EPERM;
+}
+
+/* An operation that was called back for a kill or a raise has failed with it,
+ * unless it had a result all the same: that is not lost. */
+static int outcome(struct scheduler *s, const struct ring_wait *wait)
+{
+	if (!wait->is_called_back ||
+	    (wait->res != -ECANCELED && wait->res != -EINTR))
+		return 0;
+	return weft__interruption(peek(s->current));
+}
 
 int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
 		       int *res, uint32_t *flags)
 {
 	struct engine *e = &s->engine;
-	struct ring_wait wait;
+	struct ring_wait wait = { .waiter.task = peek(s->current),
+				  .waiter.owner = s,
+				  .waiter.kind = &in_flight };
 	struct io_uring_sqe *entry;
 	struct operation *o;
 	uint32_t index;
+	bool must_not_wait = weft__may_wait(s);
 	int rc = weft__engine_open(s);
 
 	if (unlikely(rc))
@@ -495,21 +595,23 @@ int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
 	e->n_in_flight++;
 	count(e->n_done_operations);
 
-	wait.waiter.task = peek(s->current);
-	wait.waiter.owner = s;
-	wait.waiter.kind = &in_flight;
 	wait.user_data =
 		(uint64_t)o->generation << 32 | (index + FIRST_OPERATION);
 	entry = next_entry(s);
 	*entry = *sqe;
 	entry->user_data = wait.user_data;
 
-	weft__block(s, &wait.waiter, true);
+	if (unlikely(must_not_wait)) {
+		rc = settle_now(s, &wait);
+	} else {
+		weft__block(s, &wait.waiter, true);
+		rc = outcome(s, &wait);
+	}
 	if (RUNNING_ON_VALGRIND)
 		note_written(sqe, wait.res);
 	*res = wait.res;
 	*flags = wait.flags;
-	return 0;
+	return rc;
 }
 
 bool weft__engine_is_busy(const struct engine *e, int fd)

@@ -46,8 +46,11 @@ START_TEST(sentinels_count_as_nothing)
 		ck_assert_uint_eq(weft__inbox_list(word), INBOX_EMPTY);
 	ck_assert(!weft__inbox_is_parked(INBOX_EMPTY));
 	ck_assert(!weft__inbox_is_parked(INBOX_CLOSED));
-	for (uintptr_t w = INBOX_PARKED_FUTEX; w < INBOX_CLOSED; w++)
+	ck_assert(!weft__inbox_is_parked(INBOX_WATCHED));
+	for (uintptr_t w = INBOX_PARKED_FUTEX; w < INBOX_WATCHED; w++)
 		ck_assert(weft__inbox_is_parked(w));
+	ck_assert(weft__inbox_wants_ring(INBOX_WATCHED));
+	ck_assert(!weft__inbox_wants_ring(INBOX_CLOSED));
 }
 END_TEST
 

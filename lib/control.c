@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What tasklets do to each other: insert, remove, run, switch, kill, raise.
+ *
+ * On one thread they do it themselves. Other threads ask by bits in the
+ * tasklet's word, beside its id, in one compare-exchange: it fails when the id is
+ * not the handle's any more, so a request never reaches a later tenant of the
+ * memory. Whoever sets REQUEST_QUEUED hands the descriptor in; until the owner
+ * has taken it out of its inbox, the memory has no later tenant. [task.1] The
+ * exchange of the word by the owner, in requested(), is the partner of those
+ * compare-exchanges, acquire to their release.
+ *
+ * Kill and raise mark the target in `attention`, which its blocking calls look
+ * at, and make it runnable if it waits. A wait is called off by its kind; if
+ * that says that somebody has claimed the waiter, the tasklet is served, its call
+ * returns what it was given, and the mark is for the next one. So nothing is
+ * lost. (tests/model/interrupt.pml)
+ *
+ * An error that is raised is one number, `err`, under the lock in the word
+ * (join.c): a second raise replaces the first wherever that has got to. Who
+ * consumes it takes a request back that is still on its way.
+ */
+#include <errno.h>
+
+#include "park.h"
+#include "scheduler.h"
+
+/* Hands the descriptor in, of whose word REQUEST_QUEUED was just set. */
+static int hand_in(struct scheduler *s, struct weft_task *t)
+{
+	/* From here on the descriptor keeps its tenant's owner. */
+	if (weft__hand_in(s, peek(t->owner), weft__task_link(t)))
+		return 0;
+	weft__task_request_refused(s, t);
+	return -ESRCH;
+}
+
+/* Asks the owner, another thread, to do something with its tasklet. */
+static int request(struct scheduler *s, weft_tasklet t, unsigned request)
+{
+	/* acquire: pairs with the release of the id at birth [task.1] */
+	uint64_t word =
+		atomic_load_explicit(&t.task->word, memory_order_acquire);
+
+	do {
+		if (word >> WORD_BITS != t.id)
+			return -ESRCH;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&t.task->word, &word, word | request | REQUEST_QUEUED,
+		memory_order_acq_rel, memory_order_acquire)); /* [task.1] */
+	return word & REQUEST_QUEUED ? 0 : hand_in(s, t.task);
+}
+
+static int request_raise(struct scheduler *s, weft_tasklet t, int err)
+{
+	uint64_t word;
+
+	if (!weft__task_lock(t.task, t.id))
+		return -ESRCH;
+	t.task->err = err;
+	word = weft__task_unlock(t.task, REQUEST_RAISE | REQUEST_QUEUED, 0);
+	return word & REQUEST_QUEUED ? 0 : hand_in(s, t.task);
+}
+
+static void interrupt_as_requested(struct scheduler *s, struct weft_task *t,
+				   uint64_t word)
+{
+	if (word & REQUEST_KILL && !weft__task_interrupt(s, t, 0))
+		return;
+	/* It may have been consumed, or replaced and be requested again. */
+	if (word & REQUEST_RAISE && weft__task_lock(t, word >> WORD_BITS)) {
+		int err = t->err;
+
+		word = weft__task_unlock(t, 0, REQUEST_RAISE);
+		if (word & REQUEST_RAISE)
+			weft__task_interrupt(s, t, err);
+	}
+}
+
+static void requested(struct scheduler *s, struct weft_task *t, bool is_refused)
+{
+	/* acquire: what the requesters wrote; release: for the next [task.1] */
+	uint64_t word = atomic_fetch_and_explicit(
+		&t->word, ~(uint64_t)REQUESTS_TAKEN, memory_order_acq_rel);
+
+	if (!(word >> WORD_BITS)) {
+		if (word & REQUEST_GONE)
+			weft__task_release(s, t);
+		return;
+	}
+	if (word & REQUEST_NEW && (is_refused || !weft__task_admit(s, t))) {
+		weft__task_refuse(s, t, is_refused ? -ECANCELED : -ENOMEM);
+		return;
+	}
+	if (is_refused)
+		return;
+	/* Of a tasklet that has blocked meanwhile they ask nothing. */
+	if (word & REQUEST_RUN)
+		(void)weft__run_first(s, t);
+	else if (word & REQUEST_INSERT)
+		(void)weft__insert(s, t);
+	if (unlikely(word & (REQUEST_KILL | REQUEST_RAISE)))
+		interrupt_as_requested(s, t, word);
+}
+
+void weft__task_requested(struct scheduler *s, struct weft_task *t)
+{
+	requested(s, t, false);
+}
+
+void weft__task_request_refused(struct scheduler *s, struct weft_task *t)
+{
+	requested(s, t, true);
+}
+
+/* --- insert, remove, run, switch --- */
+
+/* What the four calls have in common. */
+struct control {
+	int (*here)(struct scheduler *s, struct weft_task *t);
+	unsigned request; /* 0: not for tasklets of other threads */
+};
+
+/* What others handed in comes first: it may be about the very tasklet. And two
+ * who only go to each other must not starve the rest. */
+static void look_first(struct scheduler *s)
+{
+	if (weft__must_look(s))
+		weft__look_around(s);
+}
+
+static int control(weft_tasklet t, const struct control *c)
+{
+	struct scheduler *s = weft__scheduler();
+	int rc;
+
+	if (!s)
+		return -errno;
+	look_first(s);
+	if (!weft__is_alive(t))
+		return -ESRCH;
+	if (peek(t.task->owner) == s) {
+		rc = c->here(s, t.task);
+		weft__note_runnable(s);
+		return rc;
+	}
+	if (!c->request)
+		return -EXDEV;
+	if (peek(t.task->state) == WEFT_BLOCKED)
+		return weft__is_alive(t) ? -EBUSY : -ESRCH;
+	return request(s, t, c->request);
+}
+
+WEFT_API int weft_tasklet_insert(weft_tasklet t)
+{
+	static const struct control insert = { weft__insert, REQUEST_INSERT };
+
+	return control(t, &insert);
+}
+
+WEFT_API int weft_tasklet_remove(weft_tasklet t)
+{
+	static const struct control remove = { weft__remove, 0 };
+
+	return control(t, &remove);
+}
+
+WEFT_API int weft_tasklet_run(weft_tasklet t)
+{
+	static const struct control run = { weft__run_now, REQUEST_RUN };
+
+	return control(t, &run);
+}
+
+WEFT_API int weft_tasklet_switch(weft_tasklet t)
+{
+	static const struct control change = { weft__switch_now, 0 };
+
+	return control(t, &change);
+}
+
+/* --- kill and raise --- */
+
+static void mark(struct weft_task *t, int err)
+{
+	if (!err) {
+		t->attention |= ATTENTION_KILLED;
+		return;
+	}
+	/* Its id is there: this is its own thread, which alone ends it. */
+	(void)weft__task_lock(t, weft__task_id(t));
+	t->err = err;
+	weft__task_unlock(t, 0, REQUEST_RAISE);
+	t->attention |= ATTENTION_RAISED;
+}
+
+bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err)
+{
+	uint8_t state = peek(t->state);
+	struct waiter *w = t->waiter;
+
+	if (weft__task_is_fresh(t)) {
+		if (state == WEFT_RUNNABLE)
+			weft__queue_remove(s, t);
+		weft__task_end_unstarted(s, t, err ? -err : -ECANCELED);
+		return false;
+	}
+	mark(t, err);
+	if (t->n_shields)
+		return true;
+	if (state == WEFT_PAUSED) {
+		weft__interrupt_pause(s, t);
+	} else if (state == WEFT_BLOCKED && w->kind->cancel(s, w)) {
+		w->called_off = true;
+		weft__wake_local(s, t);
+	}
+	return true;
+}
+
+/* Whether an immediate interruption of @t would be followed by a switch. */
+static bool would_switch(const struct weft_task *t)
+{
+	return !weft__task_is_fresh(t) &&
+	       (!t->n_shields ||
+		peek(((struct weft_task *)t)->state) == WEFT_RUNNABLE);
+}
+
+static int interrupt_here(struct scheduler *s, struct weft_task *t, int err,
+			  unsigned flags)
+{
+	bool at_once = !(flags & WEFT_PENDING);
+
+	if (t == peek(s->current)) {
+		if (!err)
+			mark(t, 0);
+		return err ? -err : -ECANCELED;
+	}
+	if (at_once && would_switch(t) && weft__is_trapped(s))
+		return -EPERM;
+	if (!weft__task_interrupt(s, t, err) || !at_once)
+		return 0;
+	/* What was asked back from the kernel may be here already. */
+	if (peek(t->state) == WEFT_BLOCKED)
+		weft__engine_poll(s);
+	return peek(t->state) == WEFT_RUNNABLE ? weft__run_now(s, t) : 0;
+}
+
+static int interrupt(weft_tasklet t, int err, unsigned flags)
+{
+	struct scheduler *s = weft__scheduler();
+	int rc;
+
+	if (!s)
+		return -errno;
+	if (flags & ~WEFT_PENDING)
+		return -EINVAL;
+	look_first(s);
+	if (!weft__is_alive(t))
+		return -ESRCH;
+	/* If another tenant has come since, the request finds its id. */
+	if (!err && weft__task_is_main(t.task))
+		err = ECANCELED;
+	if (peek(t.task->owner) != s)
+		return err ? request_raise(s, t, err)
+			   : request(s, t, REQUEST_KILL);
+	rc = interrupt_here(s, t.task, err, flags);
+	weft__note_runnable(s);
+	return rc;
+}
+
+WEFT_API int weft_tasklet_kill(weft_tasklet t, unsigned flags)
+{
+	return interrupt(t, 0, flags);
+}
+
+WEFT_API int weft_tasklet_raise(weft_tasklet t, int err, unsigned flags)
+{
+	return err > 0 ? interrupt(t, err, flags) : -EINVAL;
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Deadlock: a thread is about to park, and nothing can ever wake it or any other.
+ *
+ * One word counts the threads that are awake (low half) and those that are
+ * parked but hopeful (high half): with a timer or an operation of their own that
+ * will wake them. While it is not 0, somebody can act.
+ *
+ *	attach          awake + 1, before it is in the registry
+ *	park            after P1 (park.c): awake - 1, hopeful + 1 if it is
+ *	ring            after H2 has replaced PARKED, before the doorbell: awake + 1
+ *	wake by itself  the exchange P3 found PARKED still: awake + 1
+ *	wake, hopeful   after that: hopeful - 1
+ *	detach          after the inbox is closed: awake - 1
+ *
+ * [deadlock.1] The word is 0 only if no thread can act. Every thread that is
+ * attached counts 1 from its attaching on, loses it after P1, and gets it back
+ * from whoever takes PARKED out of its word. Between such a ringer's H2 and its
+ * count it is itself awake, and counted. So when the word is 0, every word is
+ * PARKED, except those of threads that woke without a reason and have not counted
+ * yet; they have nothing to run, and will park again. Only the one whose own step
+ * makes the word 0 looks further, so there is one. In a system that stops, the
+ * last step of the last thread makes it 0, so there is one. A detaching thread,
+ * which cannot look, rings one that is parked. (tests/model/deadlock.pml)
+ *
+ * Threads that are not attached can attach, and act. They are in
+ * /proc/self/task, from which are taken those in the registry, those that have
+ * detached and are not gone yet, and the kernel's workers. One that detached is
+ * known by its number, and by having been started before it detached: a later
+ * one with that number is another. If a thread attaches while the list is read,
+ * the count of those ever attached has changed, and this is no verdict: that
+ * thread will come here itself, or wake somebody who does.
+ */
+#include "deadlock.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "environment.h"
+#include "scheduler.h"
+#include "thread.h"
+
+/* --- the count --- */
+
+/* seq_cst throughout: these steps are rare, and their order with P1, H2 and P3
+ * is the argument. */
+static _Atomic(uint64_t) actors __attribute__((aligned(128)));
+
+static const uint64_t AWAKE = 1;
+static const uint64_t HOPEFUL = UINT64_C(1) << 32;
+
+void weft__count_awake(int by)
+{
+	atomic_fetch_add(&actors, (uint64_t)(int64_t)by * AWAKE);
+}
+
+void weft__count_hopeful(int by)
+{
+	atomic_fetch_add(&actors, (uint64_t)(int64_t)by * HOPEFUL);
+}
+
+bool weft__count_parked(bool is_hopeful)
+{
+	uint64_t by = (is_hopeful ? HOPEFUL : 0) - AWAKE;
+
+	return atomic_fetch_add(&actors, by) + by == 0;
+}
+
+bool weft__count_detached(void)
+{
+	return atomic_fetch_sub(&actors, AWAKE) == AWAKE;
+}
+
+bool weft__several_are_awake(void)
+{
+	return (uint32_t)peek(actors) > 1;
+}
+
+void weft__deadlock_renew(bool is_attached)
+{
+	poke(actors, is_attached ? AWAKE : 0);
+}
+
+/* --- threads that are not attached --- */
+
+/* Detached, and perhaps not gone yet. Under the registry's mutex. */
+static struct {
+	struct leaving {
+		pid_t tid;
+		int64_t since; /* in ticks after the machine's start */
+	} * list;
+	size_t n, capacity;
+} leaving;
+
+static int64_t now_in_ticks(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
+	return ts.tv_sec * sysconf(_SC_CLK_TCK) +
+	       ts.tv_nsec / (1000000000 / sysconf(_SC_CLK_TCK));
+}
+
+/* Forgets those that are gone. */
+static void prune_leaving(void)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < leaving.n; i++)
+		if (syscall(SYS_tgkill, getpid(), leaving.list[i].tid, 0) == 0)
+			leaving.list[n++] = leaving.list[i];
+	leaving.n = n;
+}
+
+void weft__deadlock_note_leaving(pid_t tid)
+{
+	if (leaving.n == leaving.capacity)
+		prune_leaving();
+	if (leaving.n == leaving.capacity) {
+		size_t capacity = leaving.capacity ? leaving.capacity * 2 : 64;
+		struct leaving *list =
+			realloc(leaving.list, capacity * sizeof *list);
+
+		/* Without a note it counts until it is gone, and the verdict
+		 * comes a little later. */
+		if (!list)
+			return;
+		leaving.list = list;
+		leaving.capacity = capacity;
+	}
+	leaving.list[leaving.n++] = (struct leaving){
+		.tid = tid,
+		.since = now_in_ticks(),
+	};
+}
+
+#ifdef WEFT__TSAN
+/* ThreadSanitizer's own thread is there before everything else. */
+static pid_t runtimes_own;
+
+static __attribute__((constructor)) void find_runtimes_own(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+
+	while (tasks && (entry = readdir(tasks)))
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    atoi(entry->d_name) != (int)getpid())
+			runtimes_own = atoi(entry->d_name);
+	if (tasks)
+		closedir(tasks);
+}
+#endif
+
+/* What /proc/self/task/TID/stat says. */
+struct task_stat {
+	unsigned flags;
+	int64_t start; /* in ticks after the machine's start */
+};
+
+static bool read_stat(pid_t tid, struct task_stat *out)
+{
+	char path[64], text[1024];
+	char *field;
+	unsigned long long start;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof text - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	/* The name may have anything in it but ends at the last bracket. */
+	field = strrchr(text, ')');
+	/* From the third on: state ppid pgrp session tty tpgid flags, and
+	 * the start is the 22nd. */
+	if (!field || sscanf(field + 1,
+			     " %*c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u "
+			     "%*u %*d %*d %*d %*d %*d %*d %llu",
+			     &out->flags, &start) != 2)
+		return false;
+	out->start = (int64_t)start;
+	return true;
+}
+
+/* The flag of the kernel's workers, from its sched.h. */
+enum { PF_IO_WORKER = 0x10 };
+
+static bool is_leaving(pid_t tid, int64_t start)
+{
+	for (size_t i = leaving.n; i-- > 0;)
+		if (leaving.list[i].tid == tid && start < leaving.list[i].since)
+			return true;
+	return false;
+}
+
+static void match_tid(struct scheduler *s, void *tid)
+{
+	pid_t *wanted = tid;
+
+	if (s->tid == *wanted)
+		*wanted = 0;
+}
+
+/* Under the registry's mutex. A task that is gone when it is looked at is no
+ * thread. */
+static bool is_stranger(pid_t tid)
+{
+	pid_t unmatched = tid;
+	struct task_stat stat;
+
+#ifdef WEFT__TSAN
+	if (tid == runtimes_own)
+		return false;
+#endif
+	weft__thread_each(match_tid, &unmatched);
+	return unmatched && read_stat(tid, &stat) &&
+	       !(stat.flags & PF_IO_WORKER) && !is_leaving(tid, stat.start);
+}
+
+/* Whether there is an OS thread that is not attached. Where it cannot be found
+ * out, there may be. Under the registry's mutex. */
+static bool has_strangers(void)
+{
+	DIR *tasks;
+	struct dirent *entry;
+	bool found = false;
+
+	if (__libc_single_threaded)
+		return false;
+	tasks = opendir("/proc/self/task");
+	if (!tasks)
+		return true;
+	while (!found && (entry = readdir(tasks)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			found = is_stranger((pid_t)atoi(entry->d_name));
+	closedir(tasks);
+	return found;
+}
+
+/* --- the report --- */
+
+static bool report;
+
+void weft__deadlock_read_environment(void)
+{
+	static const char *const names[] = { "quiet", "report" };
+
+	report = weft__environment_choice("WEFT_DEADLOCK", names, 2, 0) == 1;
+}
+
+static void report_tasklet(struct weft_task *t, void *thread)
+{
+	struct scheduler *s = thread;
+	char name[NAME_SIZE] = "";
+	char what[160] = "is paused";
+	const char *kind =
+		weft__task_is_main(t) ? "the main tasklet" : "tasklet";
+
+	(void)weft_tasklet_name(weft__handle(t), name, sizeof name);
+	if (peek(t->state) == WEFT_BLOCKED)
+		t->waiter->kind->describe(t->waiter, what, sizeof what);
+	else if (t->flags & TASK_INSIDE_RUN)
+		snprintf(what, sizeof what, "is inside weft_run()");
+	else if (peek(t->state) == WEFT_DEAD)
+		return;
+	weft__warn("  thread %" PRIu64 ": %s %" PRIu64 "%s%s %s",
+		   peek(s->thread_id), kind, weft__task_id(t),
+		   name[0] ? " " : "", name, what);
+}
+
+static void report_thread(struct scheduler *s, void *arg)
+{
+	(void)arg;
+	weft__task_each(s, report_tasklet, s);
+}
+
+static void write_report(struct scheduler *s)
+{
+	weft__warn("deadlock: no thread can ever be woken; thread %" PRIu64
+		   " is told so. Who waits for what:",
+		   peek(s->thread_id));
+	weft__thread_each(report_thread, NULL);
+}
+
+/* --- the verdict --- */
+
+bool weft__deadlock_confirm(struct scheduler *s)
+{
+	uint64_t nobody = 0;
+	uint64_t n_attached;
+	bool is_confirmed;
+
+	weft__thread_lock_registry();
+	n_attached = weft__thread_n_ever();
+	is_confirmed = !has_strangers();
+	weft__thread_unlock_registry();
+	if (!is_confirmed)
+		return false;
+	/* From here on the caller is awake, or it is not the one. */
+	if (!atomic_compare_exchange_strong(&actors, &nobody, AWAKE))
+		return false;
+	weft__thread_lock_registry();
+	is_confirmed = weft__thread_n_ever() == n_attached;
+	if (is_confirmed && report)
+		write_report(s);
+	weft__thread_unlock_registry();
+	if (!is_confirmed)
+		weft__count_awake(-1);
+	return is_confirmed;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork(): the child has one thread, the one that forked, and its scheduler goes
+ * on there.
+ *
+ * Before the fork every lock is taken that may be held by another thread, in the
+ * one order in which they nest: so the child finds the registry, the memory of
+ * descriptors and channels and all queues whole. The locks in the words of
+ * tasklets are not: what is done under them is put right in the child, and so is
+ * what another thread had begun without a lock, such as a waiter that it had
+ * claimed and not yet handed in.
+ *
+ * The child then has, in this order, no ring (its memory is not there, see
+ * MADV_DONTFORK, so nothing may look at it), no locks, no waiters of other
+ * threads in channels; it takes in what had been handed in, ends the tasklets of
+ * other threads, and counts one thread. What memory those threads had is left as
+ * it is: they may have been anywhere in it. Their descriptors are closed, so that
+ * the parent's ends are ends.
+ */
+#include "fork.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "deadlock.h"
+#include "park.h"
+#include "scheduler.h"
+#include "thread.h"
+
+static void lock_all(void)
+{
+	weft__started_lock();
+	weft__thread_lock_registry();
+	weft__task_lock_pool();
+	weft__channel_lock_all();
+}
+
+static void unlock_all(void)
+{
+	weft__channel_unlock_all();
+	weft__task_unlock_pool();
+	weft__thread_unlock_registry();
+	weft__started_unlock();
+}
+
+static void disown(struct scheduler *s, void *self)
+{
+	if (s == self)
+		return;
+	weft__engine_disown(s);
+	if (s->embedding)
+		close(s->embedding->event_fd);
+}
+
+static void go_on_in_child(void)
+{
+	struct scheduler *self = weft__self;
+
+	unlock_all();
+	weft__thread_each(disown, self);
+	weft__thread_forget_others(self);
+	weft__started_forget_others(self ? peek(self->thread_id) : 0);
+	weft__deadlock_renew(self);
+	weft__task_unlock_words();
+	weft__channel_forget_others(self);
+	if (self) {
+		poke(self->inbox.ringers, 0);
+		self->used_word = NULL; /* no channel has a spinner any more */
+		weft__engine_renew(self);
+		weft__take_handed_in(self);
+	}
+	weft__task_forget_others(self);
+	if (self)
+		weft__embedding_renew(self);
+}
+
+void weft__fork_prepare(void)
+{
+	if (pthread_atfork(lock_all, unlock_all, go_on_in_child))
+		weft__warn("no memory for what fork() needs: a child of this "
+			   "process cannot use weft");
+}
