@@ -230,7 +230,8 @@ static int interrupt_here(struct scheduler *s, struct weft_task *t, int err,
 {
 	bool at_once = !(flags & WEFT_PENDING);
 
-	if (t == peek(s->current)) {
+	/* In a schedule callback it may be on its way out of the ring. */
+	if (t == peek(s->current) && peek(t->state) == WEFT_RUNNABLE) {
 		if (!err)
 			mark(t, 0);
 		return err ? -err : -ECANCELED;

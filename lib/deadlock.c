@@ -88,11 +88,6 @@ bool weft__several_are_awake(void)
 	return (uint32_t)peek(actors) > 1;
 }
 
-void weft__deadlock_renew(bool is_attached)
-{
-	poke(actors, is_attached ? AWAKE : 0);
-}
-
 /* --- threads that are not attached --- */
 
 /* Detached, and perhaps not gone yet. Under the registry's mutex. */
@@ -100,7 +95,7 @@ static struct {
 	struct leaving {
 		pid_t tid;
 		int64_t since; /* in ticks after the machine's start */
-	} * list;
+	} *list;
 	size_t n, capacity;
 } leaving;
 
@@ -144,6 +139,12 @@ void weft__deadlock_note_leaving(pid_t tid)
 		.tid = tid,
 		.since = now_in_ticks(),
 	};
+}
+
+void weft__deadlock_renew(bool is_attached)
+{
+	poke(actors, is_attached ? AWAKE : 0);
+	leaving.n = 0;
 }
 
 #ifdef WEFT__TSAN

@@ -930,8 +930,10 @@ static void abandon(struct scheduler *s, struct weft_task *t)
 {
 	if (peek(t->state) == WEFT_BLOCKED)
 		while (!t->waiter->kind->cancel(s, t->waiter) &&
-		       peek(t->state) == WEFT_BLOCKED)
+		       peek(t->state) == WEFT_BLOCKED) {
 			weft__look_around(s);
+			weft__engine_poll(s);
+		}
 	free_deferred(t);
 	retire(s, t, -ECANCELED);
 	count(s->abandoned);

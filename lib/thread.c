@@ -96,19 +96,19 @@ static void note_cpus(void)
 
 /* --- the end --- */
 
-static void find_shielded(struct weft_task *t, void *found)
+static void find_blocked(struct weft_task *t, void *found)
 {
-	if (t->n_shields && peek(t->state) == WEFT_BLOCKED)
+	if (peek(t->state) == WEFT_BLOCKED)
 		*(bool *)found = true;
 }
 
-/* Whether something is still out that a killed tasklet has to wait for. */
+/* Whether something is still out that a killed tasklet has to wait for: it is
+ * shielded, or the kernel or another thread is just serving it. */
 static bool is_waiting(struct scheduler *s)
 {
-	bool found = s->engine.n_in_flight;
+	bool found = false;
 
-	if (!found)
-		weft__task_each(s, find_shielded, &found);
+	weft__task_each(s, find_blocked, &found);
 	return found;
 }
 

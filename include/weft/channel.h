@@ -70,7 +70,8 @@ WEFT_API void weft_channel_unref(weft_channel *ch);
  * Blocks the calling tasklet, never its OS thread, until a receiver takes the
  * element. Rules R9 and R10 say who runs next.
  *
- * Return: 0 when the element was taken.
+ * Return: 0 when the element was taken; else nothing was sent, and what any
+ * blocking call may return (weft/tasklet.h).
  * Context: any tasklet of any thread; may switch.
  * Ordering: everything before the send is visible after the matching receive.
  * Source: channel.send() of Stackless Python.
@@ -85,7 +86,7 @@ WEFT_API int weft_channel_send(weft_channel *ch, const void *element);
  *
  * Blocks the calling tasklet, never its OS thread, until a sender gives one.
  *
- * Return: 0 when an element was received.
+ * Return: 0 when an element was received, or what any blocking call may.
  * Context: any tasklet of any thread; may switch.
  * Source: channel.receive() of Stackless Python.
  */
@@ -97,7 +98,8 @@ WEFT_API int weft_channel_receive(weft_channel *ch, void *element);
  * It never waits. Rule R9 holds as for weft_channel_send(), so the receiver may
  * have run when it returns.
  *
- * Return: 0 when the element was taken; -EAGAIN when no receiver is waiting.
+ * Return: 0 when the element was taken; -EAGAIN when no receiver is waiting;
+ * -EPERM when it would switch and a switch trap is set.
  * Context: any tasklet of any thread; may switch.
  */
 WEFT_API int weft_channel_try_send(weft_channel *ch, const void *element);
@@ -105,7 +107,8 @@ WEFT_API int weft_channel_try_send(weft_channel *ch, const void *element);
 /**
  * weft_channel_try_receive - weft_channel_receive() if a sender is waiting
  *
- * Return: 0 when an element was received; -EAGAIN when no sender is waiting.
+ * Return: 0 when an element was received; -EAGAIN when no sender is waiting;
+ * -EPERM when it would switch and a switch trap is set.
  * Context: any tasklet of any thread; may switch.
  */
 WEFT_API int weft_channel_try_receive(weft_channel *ch, void *element);

@@ -11,7 +11,11 @@
  *   -ENOSYS, -EPERM, -ENOMEM, ...  the io_uring could not be created; weft-info
  *                                  says why
  *
- * A buffer is the kernel's from the call to its return, and never after.
+ * A buffer is the kernel's from the call to its return, and never after. A kill or
+ * a raise asks the kernel to cancel the operation, and the call returns once that
+ * has let go: with the error, or with the operation's own result if that came
+ * first, and then the error is for the next call. With a block trap or a switch
+ * trap an operation succeeds only if it completes without waiting.
  */
 #ifndef WEFT_IO_H
 #define WEFT_IO_H
@@ -35,6 +39,8 @@ WEFT_API int weft_openat(int dirfd, const char *path, int flags, ...);
  *
  * Operations that other tasklets of this thread have in flight on @fd are
  * cancelled first: their calls return -ECANCELED, or their result if it had come.
+ * It always closes, also for a tasklet that was killed or must not wait, and
+ * does not return what a kill or a raise would.
  *
  * Return: 0 or a negative errno; the descriptor is gone unless it is -EBADF.
  * Context: any tasklet; may switch.

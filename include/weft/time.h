@@ -24,7 +24,7 @@ WEFT_API int64_t weft_now(void);
  * the order in which they went to sleep.
  *
  * Return: 0 when the time has passed; -ENOMEM when there is no memory for the
- * timer.
+ * timer; or what any blocking call may.
  * Context: any tasklet; switches.
  */
 WEFT_API int weft_sleep(int64_t ns);

@@ -160,6 +160,7 @@ void find_environment(void)
 	static const struct {
 		const char *name, *takes;
 	} variables[] = {
+		{ "WEFT_DEADLOCK", "quiet, report" },
 		{ "WEFT_SPIN", "microseconds to spin before a thread parks" },
 		{ "WEFT_STACK", "bytes that a tasklet's stack has at least" },
 		{ "WEFT_WAKE", "auto, futex, msg_ring, eventfd, msg_ring_sqe" },
