@@ -148,20 +148,28 @@ void weft__deadlock_renew(bool is_attached)
 }
 
 #ifdef WEFT__TSAN
-/* ThreadSanitizer's own thread is there before everything else. */
-static pid_t runtimes_own;
-
-static __attribute__((constructor)) void find_runtimes_own(void)
+/* ThreadSanitizer has a thread of its own, which blocks all signals that can be
+ * blocked. A user's thread that does so too is taken for it. */
+static bool is_sanitizers(pid_t tid)
 {
-	DIR *tasks = opendir("/proc/self/task");
-	struct dirent *entry;
+	static const unsigned long long all = 0xfffffffe7ffbfeff;
+	char path[64], line[256];
+	unsigned long long blocked = 0;
+	FILE *file;
 
-	while (tasks && (entry = readdir(tasks)))
-		if (isdigit((unsigned char)entry->d_name[0]) &&
-		    atoi(entry->d_name) != (int)getpid())
-			runtimes_own = atoi(entry->d_name);
-	if (tasks)
-		closedir(tasks);
+	snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)tid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof line, file))
+		sscanf(line, "SigBlk: %llx", &blocked);
+	if (file)
+		fclose(file);
+	return blocked == all;
+}
+#else
+static bool is_sanitizers(pid_t tid)
+{
+	(void)tid;
+	return false;
 }
 #endif
 
@@ -227,13 +235,10 @@ static bool is_stranger(pid_t tid)
 	pid_t unmatched = tid;
 	struct task_stat stat;
 
-#ifdef WEFT__TSAN
-	if (tid == runtimes_own)
-		return false;
-#endif
 	weft__thread_each(match_tid, &unmatched);
 	return unmatched && read_stat(tid, &stat) &&
-	       !(stat.flags & PF_IO_WORKER) && !is_leaving(tid, stat.start);
+	       !(stat.flags & PF_IO_WORKER) && !is_leaving(tid, stat.start) &&
+	       !is_sanitizers(tid);
 }
 
 /* Whether there is an OS thread that is not attached. Where it cannot be found
