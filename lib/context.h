@@ -73,6 +73,8 @@ static inline void weft__context_make(struct context *c, void *stack_top,
 void weft__context_adopt_stack(struct context *c, const void *low, size_t size);
 /* Attaches the calling thread's own stack to @c. */
 void weft__context_adopt_thread(struct context *c);
+/* The calling thread is on its own stack again, which @c is, without a switch. */
+void weft__context_back_on_thread(const struct context *c);
 /* To be called by the entry function of @c, first thing. */
 void weft__context_arrived(struct context *c);
 struct context *weft__context_switch(struct context *from, struct context *to);
@@ -88,6 +90,11 @@ static inline void weft__context_adopt_stack(struct context *c, const void *low,
 }
 
 static inline void weft__context_adopt_thread(struct context *c)
+{
+	(void)c;
+}
+
+static inline void weft__context_back_on_thread(const struct context *c)
 {
 	(void)c;
 }

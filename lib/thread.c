@@ -231,12 +231,15 @@ static void ring_one(struct scheduler *s)
 static void detach(void *scheduler)
 {
 	struct scheduler *s = scheduler;
-	/* pthread_exit() called by a tasklet leaves us on its stack. */
+	/* Not when a tasklet has called pthread_exit(): then the frames of main,
+	 * who had been left in some call, are gone. */
 	bool on_main = peek(s->current) == s->main;
 
 	drop_callbacks(s);
 	if (on_main)
 		end_all(s);
+	else
+		weft__context_back_on_thread(&s->main->context);
 	weft__task_abandon_all(s);
 	weft__release_word(s);
 	unregister(s);
