@@ -95,7 +95,7 @@ static struct {
 	struct leaving {
 		pid_t tid;
 		int64_t since; /* in ticks after the machine's start */
-	} *list;
+	} * list;
 	size_t n, capacity;
 } leaving;
 
@@ -175,6 +175,7 @@ static bool is_sanitizers(pid_t tid)
 
 /* What /proc/self/task/TID/stat says. */
 struct task_stat {
+	char state;
 	unsigned flags;
 	int64_t start; /* in ticks after the machine's start */
 };
@@ -201,9 +202,9 @@ static bool read_stat(pid_t tid, struct task_stat *out)
 	/* From the third on: state ppid pgrp session tty tpgid flags, and
 	 * the start is the 22nd. */
 	if (!field || sscanf(field + 1,
-			     " %*c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u "
+			     " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u "
 			     "%*u %*d %*d %*d %*d %*d %*d %llu",
-			     &out->flags, &start) != 2)
+			     &out->state, &out->flags, &start) != 3)
 		return false;
 	out->start = (int64_t)start;
 	return true;
@@ -229,16 +230,17 @@ static void match_tid(struct scheduler *s, void *tid)
 }
 
 /* Under the registry's mutex. A task that is gone when it is looked at is no
- * thread. */
+ * thread, nor is one that is a zombie: the first thread of a process stays that
+ * until all others have ended. */
 static bool is_stranger(pid_t tid)
 {
 	pid_t unmatched = tid;
 	struct task_stat stat;
 
 	weft__thread_each(match_tid, &unmatched);
-	return unmatched && read_stat(tid, &stat) &&
-	       !(stat.flags & PF_IO_WORKER) && !is_leaving(tid, stat.start) &&
-	       !is_sanitizers(tid);
+	return unmatched && read_stat(tid, &stat) && stat.state != 'Z' &&
+	       stat.state != 'X' && !(stat.flags & PF_IO_WORKER) &&
+	       !is_leaving(tid, stat.start) && !is_sanitizers(tid);
 }
 
 /* Whether there is an OS thread that is not attached. Where it cannot be found

@@ -22,7 +22,8 @@ struct started {
 	weft_fn fn;
 	void *arg;
 	struct joiner result;
-	pthread_t pthread;
+	pthread_t pthread; /* as pthread_create() says */
+	pthread_t self;    /* as the thread says, before others can ask */
 	sem_t attached;
 	bool is_anonymous; /* nobody can join it */
 	bool is_parents;   /* this is a child of fork(), and it is not here */
@@ -33,6 +34,14 @@ static struct {
 	struct started *list;
 } started = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
+static void publish(struct started *r)
+{
+	pthread_mutex_lock(&started.mutex);
+	r->next = started.list;
+	started.list = r;
+	pthread_mutex_unlock(&started.mutex);
+}
+
 static void *run_thread(void *record)
 {
 	struct started *r = record;
@@ -42,10 +51,13 @@ static void *run_thread(void *record)
 	if (weft__scheduler())
 		t = weft_spawn(r->fn, r->arg);
 	if (t.id) {
-		if (!r->is_anonymous)
-			weft__join_link(&r->result, t);
+		r->self = pthread_self();
 		r->main = weft_main();
 		r->id = weft_thread_id();
+		if (!r->is_anonymous) {
+			weft__join_link(&r->result, t);
+			publish(r);
+		}
 	}
 	/* From here on an anonymous one may have been freed. */
 	sem_post(&r->attached);
@@ -95,10 +107,6 @@ WEFT_API int weft_thread_start(uint64_t *id, weft_fn fn, void *arg)
 		return rc;
 	}
 	*id = r->id;
-	pthread_mutex_lock(&started.mutex);
-	r->next = started.list;
-	started.list = r;
-	pthread_mutex_unlock(&started.mutex);
 	return 0;
 }
 
@@ -147,7 +155,7 @@ static int take_result(uint64_t id)
 	if (!r)
 		return -ESRCH;
 	if (!r->is_parents)
-		pthread_join(r->pthread, NULL);
+		pthread_join(r->self, NULL);
 	result = r->result.waiter.result;
 	free(r);
 	return result;

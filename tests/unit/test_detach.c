@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The end of a thread with tasklets left, as those tasklets and other threads see
+ * it, and the end of the process.
+ */
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <weft.h>
+
+#include "support.h"
+
+#define EXPECT(condition)                                                  \
+	do {                                                               \
+		if (!(condition)) {                                        \
+			fprintf(stderr, "%d: %s\n", __LINE__, #condition); \
+			_exit(1);                                          \
+		}                                                          \
+	} while (0)
+
+static weft_channel *x;
+static char said[128];
+
+static void say(const char *word)
+{
+	strncat(said, word, sizeof said - strlen(said) - 1);
+}
+
+static int wait_and_say(void *word)
+{
+	int rc = weft_channel_receive(x, NULL);
+
+	say(word);
+	return rc;
+}
+
+static int just_say(void *word)
+{
+	say(word);
+	return 0;
+}
+
+static int pause_and_say(void *word)
+{
+	int rc = weft_schedule_remove();
+
+	say(word);
+	return rc;
+}
+
+/* Killed in the order of their creation; those that never ran do not run. */
+static void *leave_several(void *handles)
+{
+	weft_tasklet *t = handles;
+
+	t[0] = weft_spawn(wait_and_say, "a");
+	t[1] = weft_spawn(pause_and_say, "b");
+	t[2] = weft_spawn(wait_and_say, "c");
+	weft_schedule();
+	t[3] = weft_spawn(just_say, "d");
+	return NULL;
+}
+
+START_TEST(killed_in_order_of_creation)
+{
+	weft_tasklet t[4];
+
+	x = weft_channel_new(0, 0);
+	join_thread(start_thread(leave_several, t));
+	ck_assert_str_eq(said, "abc");
+	for (int i = 0; i < 4; i++)
+		ck_assert(!weft_tasklet_alive(t[i]));
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* --- those who join --- */
+
+static weft_channel *go;
+static weft_tasklet victims[3];
+
+static int ignore_all(void *arg)
+{
+	(void)arg;
+	for (;;)
+		weft_schedule();
+	return 0;
+}
+
+static int do_nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+static void *be_joined(void *arg)
+{
+	(void)arg;
+	victims[0] = weft_spawn(wait_and_say, "a");
+	victims[1] = weft_spawn(ignore_all, NULL);
+	weft_schedule();
+	victims[2] = weft_main();
+	weft_channel_send(go, NULL);
+	weft_channel_receive(go, NULL);
+	weft_spawn(do_nothing, NULL);
+	return NULL;
+}
+
+static int results[3];
+
+static int join_one(void *t)
+{
+	weft_tasklet *victim = t;
+
+	results[victim - victims] = weft_tasklet_join(*victim);
+	return 0;
+}
+
+/* One that ends in time, one that refuses and is given up, and main. */
+START_TEST(joined_from_another_thread)
+{
+	pthread_t thread;
+
+	x = weft_channel_new(0, 0);
+	go = weft_channel_new(0, 0);
+	thread = start_thread(be_joined, NULL);
+	weft_channel_receive(go, NULL);
+	for (int i = 0; i < 3; i++)
+		weft_spawn(join_one, &victims[i]);
+	weft_schedule();
+	weft_channel_send(go, NULL);
+	weft_run();
+	ck_assert_int_eq(results[0], -ECANCELED);
+	ck_assert_int_eq(results[1], -ECANCELED);
+	ck_assert_int_eq(results[2], 0);
+	join_thread(thread);
+	ck_assert_int_eq(weft_tasklet_join(victims[0]), -ESRCH);
+	weft_channel_unref(x);
+	weft_channel_unref(go);
+}
+END_TEST
+
+/* --- shields --- */
+
+static bool was_finished;
+
+static int finish_first(void *arg)
+{
+	(void)arg;
+	weft_shield_begin();
+	was_finished = weft_sleep(5 * WEFT_MILLISECOND) == 0;
+	weft_shield_end();
+	return weft_sleep(1);
+}
+
+static void *leave_shielded(void *t)
+{
+	*(weft_tasklet *)t = weft_spawn(finish_first, NULL);
+	weft_schedule();
+	return NULL;
+}
+
+/* What is shielded is waited for, for a while. */
+START_TEST(shielded_ones_get_time)
+{
+	weft_tasklet t;
+
+	join_thread(start_thread(leave_shielded, &t));
+	ck_assert(was_finished);
+	ck_assert(!weft_tasklet_alive(t));
+}
+END_TEST
+
+static int hide_for_ever(void *arg)
+{
+	(void)arg;
+	weft_shield_begin();
+	weft_channel_receive(x, NULL);
+	return 0;
+}
+
+static void *leave_hidden(void *t)
+{
+	*(weft_tasklet *)t = weft_spawn(hide_for_ever, NULL);
+	weft_schedule();
+	return NULL;
+}
+
+/* But not for ever: then it leaves its channel, and is given up. */
+START_TEST(hidden_ones_are_given_up)
+{
+	weft_tasklet t;
+
+	x = weft_channel_new(0, 0);
+	join_thread(start_thread(leave_hidden, &t));
+	ck_assert(!weft_tasklet_alive(t));
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+	ck_assert_int_eq(weft_channel_try_send(x, NULL), -EAGAIN);
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* --- what main defers --- */
+
+static void say_later(void *word)
+{
+	weft_sleep(1000);
+	say(word);
+}
+
+static void spawn_late(void *word)
+{
+	weft_spawn(wait_and_say, word);
+	weft_schedule();
+	weft_spawn(just_say, "never");
+}
+
+static void *defer_on_main(void *arg)
+{
+	(void)arg;
+	weft_defer(say_later, "c");
+	weft_defer(spawn_late, "d");
+	weft_defer(say_later, "b");
+	weft_spawn(wait_and_say, "a");
+	weft_schedule();
+	return NULL;
+}
+
+/* After the others have ended; what comes of it is ended, too. */
+START_TEST(deferred_by_main)
+{
+	x = weft_channel_new(0, 0);
+	join_thread(start_thread(defer_on_main, NULL));
+	ck_assert_str_eq(said, "abnevercd");
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* Callbacks and traps end with the thread: what they use may be gone. */
+static void on_switch(weft_tasklet from, weft_tasklet to, void *n)
+{
+	(void)from, (void)to;
+	++*(int *)n;
+}
+
+static void *leave_callbacks(void *n)
+{
+	weft_spawn(wait_and_say, "a");
+	weft_schedule();
+	weft_set_schedule_callback(on_switch, n);
+	weft_switch_trap(1);
+	weft_set_block_trap(true);
+	return NULL;
+}
+
+START_TEST(callbacks_and_traps_end_first)
+{
+	int n = 0;
+
+	x = weft_channel_new(0, 0);
+	join_thread(start_thread(leave_callbacks, &n));
+	ck_assert_int_eq(n, 0);
+	ck_assert_str_eq(said, "a");
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* --- against others --- */
+
+static void *send_until_refused(void *arg)
+{
+	(void)arg;
+	for (;;)
+		if (weft_channel_try_send(x, NULL) == 0)
+			return NULL;
+}
+
+static int receive_once(void *served)
+{
+	*(bool *)served = weft_channel_receive(x, NULL) == 0;
+	return 0;
+}
+
+static void *leave_a_receiver(void *served)
+{
+	weft_spawn(receive_once, served);
+	weft_schedule();
+	return NULL;
+}
+
+/* A send from another thread either reaches the tasklet or stays with its
+ * sender; and the channel is clean. */
+START_TEST(send_against_the_end)
+{
+	x = weft_channel_new(0, 0);
+	for (int round = 0; round < 300; round++) {
+		bool served = false, served_here = false;
+		pthread_t sender = start_thread(send_until_refused, NULL);
+		pthread_t receiver = start_thread(leave_a_receiver, &served);
+
+		join_thread(receiver);
+		ck_assert_int_le(weft_channel_balance(x), 0);
+		if (!served) {
+			/* the sender is still there, and needs somebody */
+			weft_spawn(receive_once, &served_here);
+			weft_run();
+			ck_assert(served_here);
+		}
+		join_thread(sender);
+		ck_assert_int_eq(weft_channel_balance(x), 0);
+	}
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* --- the process --- */
+
+static void *wait_then_exit(void *main_thread)
+{
+	pthread_join(*(pthread_t *)main_thread, NULL);
+	EXPECT(weft_threads(NULL, 0) == 1);
+	EXPECT(strcmp(said, "a") == 0);
+	EXPECT(weft_sleep(1000) == 0);
+	_exit(7);
+}
+
+static pthread_t main_thread;
+
+/* pthread_exit() from main() ends that thread alone. */
+static int exit_from_main(void)
+{
+	pthread_t other;
+
+	x = weft_channel_new(0, 0);
+	main_thread = pthread_self();
+	weft_spawn(wait_and_say, "a");
+	weft_schedule();
+	EXPECT(pthread_create(&other, NULL, wait_then_exit, &main_thread) == 0);
+	pthread_exit(NULL);
+}
+
+START_TEST(pthread_exit_from_main)
+{
+	char errors[1024];
+
+	ck_assert_msg(in_child(exit_from_main, errors, sizeof errors) == 7,
+		      "%s", errors);
+}
+END_TEST
+
+static int sleep_for_ever(void *arg)
+{
+	(void)arg;
+	return weft_sleep_until(WEFT_FOREVER);
+}
+
+static int busy_for_ever(void *arg)
+{
+	return ignore_all(arg);
+}
+
+static int exit_while_others_run(void)
+{
+	weft_fn fns[] = { sleep_for_ever, busy_for_ever, wait_and_say };
+
+	x = weft_channel_new(0, 0);
+	for (size_t i = 0; i < N_ELEMENTS(fns); i++)
+		EXPECT(weft_thread_start(NULL, fns[i], "") == 0);
+	weft_spawn(sleep_for_ever, NULL);
+	weft_sleep(WEFT_MILLISECOND);
+	return 3; /* by _exit(): as exit(), but libcheck's handlers */
+}
+
+START_TEST(exit_ends_everything)
+{
+	char errors[1024];
+
+	ck_assert_int_eq(in_child(exit_while_others_run, errors, sizeof errors),
+			 3);
+	ck_assert_str_eq(errors, "");
+}
+END_TEST
+
+/* --- what is given back --- */
+
+static int count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static long resident_pages(void)
+{
+	FILE *statm = fopen("/proc/self/statm", "r");
+	long size = 0, resident = 0;
+
+	if (statm) {
+		if (fscanf(statm, "%ld %ld", &size, &resident) != 2)
+			resident = 0;
+		fclose(statm);
+	}
+	return resident;
+}
+
+static void *use_a_lot(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 20; i++)
+		weft_spawn(wait_and_say, "");
+	weft_fd();
+	weft_sleep(1);
+	return NULL;
+}
+
+START_TEST(everything_is_given_back)
+{
+	enum { WARM = 50 };
+	int n_rounds = has_memory_to_itself() ? 1000 : 100;
+	int n_descriptors = 0;
+	long n_pages = 0;
+
+	x = weft_channel_new(0, 0);
+	for (int i = 0; i < WARM + n_rounds; i++) {
+		if (i == WARM) {
+			n_descriptors = count_descriptors();
+			n_pages = resident_pages();
+		}
+		join_thread(start_thread(use_a_lot, NULL));
+	}
+	ck_assert_int_eq(count_descriptors(), n_descriptors);
+	if (has_memory_to_itself())
+		ck_assert_int_lt(resident_pages() - n_pages, 1000);
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+	weft_channel_unref(x);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("detach");
+
+	add_case(s, "order", killed_in_order_of_creation);
+	add_case(s, "join", joined_from_another_thread);
+	add_case(s, "shield", shielded_ones_get_time, hidden_ones_are_given_up);
+	add_case(s, "main", deferred_by_main, callbacks_and_traps_end_first);
+	add_case(s, "others", send_against_the_end);
+	add_case(s, "process", pthread_exit_from_main, exit_ends_everything);
+	add_case(s, "memory", everything_is_given_back);
+	return run_suite(s);
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Other event loops: weft_fd(), weft_next_deadline(), and weft_pump() once per
+ * tick.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <weft.h>
+
+#include "support.h"
+
+static weft_channel *x;
+static int n_done;
+
+static int count_up(void *arg)
+{
+	(void)arg;
+	n_done++;
+	return 0;
+}
+
+static int receive_x(void *arg)
+{
+	(void)arg;
+	return weft_channel_receive(x, NULL) || !++n_done;
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* Pumps until there is nothing to tell. */
+static int settle(void)
+{
+	weft_pump();
+	ck_assert(!is_readable(weft_fd()));
+	return weft_fd();
+}
+
+START_TEST(fd_is_one_per_thread)
+{
+	int fd = weft_fd();
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(weft_fd(), fd);
+	ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	ck_assert(!is_readable(fd));
+}
+END_TEST
+
+static void *open_fd(void *fd)
+{
+	*(int *)fd = weft_fd();
+	return NULL;
+}
+
+START_TEST(fd_is_closed_at_the_end_of_the_thread)
+{
+	int fd;
+
+	join_thread(start_thread(open_fd, &fd));
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+}
+END_TEST
+
+/* What was runnable before there was a descriptor. */
+START_TEST(fd_tells_of_what_was_there)
+{
+	weft_spawn(count_up, NULL);
+	ck_assert(is_readable(weft_fd()));
+	ck_assert_int_eq(weft_pump(), 0);
+	ck_assert_int_eq(n_done, 1);
+	ck_assert(!is_readable(weft_fd()));
+}
+END_TEST
+
+/* All that makes something runnable on the thread itself. */
+START_TEST(fd_tells_of_the_own_thread)
+{
+	struct weft_tasklet_options options = { .paused = true };
+	weft_tasklet t;
+	int fd = settle();
+
+	weft_spawn(count_up, NULL);
+	ck_assert(is_readable(fd));
+	settle();
+
+	t = weft_spawn_with(&options, count_up, NULL);
+	ck_assert(!is_readable(fd));
+	ck_assert_int_eq(weft_tasklet_insert(t), 0);
+	ck_assert(is_readable(fd));
+	settle();
+
+	x = weft_channel_new(0, 0);
+	weft_channel_set_preference(x, 1);
+	weft_spawn(receive_x, NULL);
+	settle();
+	ck_assert_int_eq(weft_channel_try_send(x, NULL), 0);
+	ck_assert(is_readable(fd));
+	settle();
+
+	t = weft_spawn(receive_x, NULL);
+	settle();
+	ck_assert_int_eq(weft_tasklet_kill(t, WEFT_PENDING), 0);
+	ck_assert(is_readable(fd));
+	ck_assert_int_eq(weft_pump(), 0);
+	ck_assert(!is_readable(fd));
+	ck_assert_int_eq(n_done, 3);
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* A pump that is stopped leaves something to do. */
+static int stop_it(void *arg)
+{
+	(void)arg;
+	weft_stop(5);
+	return 0;
+}
+
+START_TEST(fd_tells_after_stop)
+{
+	int fd = settle();
+
+	weft_spawn(stop_it, NULL);
+	weft_spawn(count_up, NULL);
+	ck_assert_int_eq(weft_pump(), 5);
+	ck_assert_int_eq(n_done, 0);
+	ck_assert(is_readable(fd));
+	ck_assert_int_eq(weft_pump(), 0);
+	ck_assert(!is_readable(fd));
+	ck_assert_int_eq(n_done, 1);
+}
+END_TEST
+
+static void *send_some(void *n)
+{
+	for (int i = 0; i < *(int *)n; i++)
+		if (weft_channel_send(x, NULL))
+			return "failed";
+	return NULL;
+}
+
+static int receive_all(void *n)
+{
+	for (int i = 0; i < *(int *)n; i++)
+		if (weft_channel_receive(x, NULL))
+			return -EIO;
+	n_done++;
+	return 0;
+}
+
+/* Another thread sends; the loop sleeps in epoll meanwhile. */
+START_TEST(loop_with_another_thread)
+{
+	int n = 2000;
+	int loop = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event event = { .events = EPOLLIN };
+	pthread_t sender;
+
+	x = weft_channel_new(0, 0);
+	ck_assert_int_eq(epoll_ctl(loop, EPOLL_CTL_ADD, weft_fd(), &event), 0);
+	weft_spawn(receive_all, &n);
+	sender = start_thread(send_some, &n);
+	while (weft_pump() > 0)
+		ck_assert_int_eq(epoll_wait(loop, &event, 1, -1), 1);
+	ck_assert_int_eq(n_done, 1);
+	join_thread(sender);
+	weft_channel_unref(x);
+	close(loop);
+}
+END_TEST
+
+static int ends[2];
+
+static int read_one(void *arg)
+{
+	char byte;
+
+	(void)arg;
+	if (weft_read(ends[0], &byte, 1) != 1)
+		return -EIO;
+	n_done++;
+	return 0;
+}
+
+START_TEST(fd_tells_of_io)
+{
+	int fd;
+
+	if (!have_io_uring())
+		return;
+	ck_assert_int_eq(pipe(ends), 0);
+	fd = settle();
+	for (int i = 1; i <= 20; i++) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		weft_spawn(read_one, NULL);
+		ck_assert_int_eq(weft_pump(), 1);
+		ck_assert(!is_readable(fd));
+		ck_assert_int_eq(write(ends[1], "x", 1), 1);
+		ck_assert_int_eq(poll(&p, 1, -1), 1);
+		ck_assert_int_eq(weft_pump(), 0);
+		ck_assert_int_eq(n_done, i);
+		ck_assert(!is_readable(fd));
+	}
+}
+END_TEST
+
+static int sleep_a_bit(void *arg)
+{
+	(void)arg;
+	weft_sleep(3 * WEFT_MILLISECOND);
+	n_done++;
+	return 0;
+}
+
+START_TEST(next_deadline)
+{
+	int64_t begun = weft_now();
+
+	ck_assert(weft_next_deadline() == WEFT_FOREVER);
+	weft_spawn(sleep_a_bit, NULL);
+	ck_assert(weft_next_deadline() <= weft_now());
+	ck_assert_int_eq(weft_pump(), 1);
+	ck_assert(weft_next_deadline() >= begun + 3 * WEFT_MILLISECOND);
+	ck_assert(weft_next_deadline() <= weft_now() + 3 * WEFT_MILLISECOND);
+	while (weft_pump() > 0) {
+		struct pollfd p = { .fd = weft_fd(), .events = POLLIN };
+
+		poll(&p, 1, 1);
+	}
+	ck_assert_int_eq(n_done, 1);
+	ck_assert(weft_next_deadline() == WEFT_FOREVER);
+}
+END_TEST
+
+/* A game: a plain thread that pumps once per tick and never waits in weft. */
+struct game {
+	weft_channel *moves;
+	int n_moves, n_ticks;
+};
+
+static int play_moves(void *arg)
+{
+	struct game *game = arg;
+
+	while (!weft_channel_receive(game->moves, NULL))
+		if (++game->n_moves == 50)
+			return 0;
+	return -EIO;
+}
+
+static void *run_game(void *arg)
+{
+	struct game *game = arg;
+
+	weft_spawn(play_moves, game);
+	while (weft_pump() > 0) {
+		game->n_ticks++;
+		usleep(100);
+	}
+	return NULL;
+}
+
+START_TEST(one_pump_per_tick)
+{
+	struct game games[2] = { 0 };
+	pthread_t threads[2];
+
+	for (int i = 0; i < 2; i++) {
+		games[i].moves = weft_channel_new(0, 0);
+		threads[i] = start_thread(run_game, &games[i]);
+	}
+	for (int move = 0; move < 50; move++)
+		for (int i = 0; i < 2; i++)
+			ck_assert_int_eq(
+				weft_channel_send(games[i].moves, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		join_thread(threads[i]);
+		ck_assert_int_eq(games[i].n_moves, 50);
+		ck_assert_int_gt(games[i].n_ticks, 0);
+		weft_channel_unref(games[i].moves);
+	}
+}
+END_TEST
+
+/* A blocking call of the loop's own thread, between two pumps. */
+START_TEST(blocking_between_pumps)
+{
+	int fd = settle();
+
+	x = weft_channel_new(0, 0);
+	weft_spawn(receive_x, NULL);
+	ck_assert_int_eq(weft_channel_send(x, NULL), 0);
+	weft_pump();
+	weft_spawn(count_up, NULL);
+	weft_spawn(sleep_a_bit, NULL);
+	ck_assert_int_eq(weft_sleep(WEFT_MILLISECOND), 0);
+	weft_spawn(count_up, NULL);
+	ck_assert(is_readable(fd));
+	while (weft_pump() > 0)
+		;
+	ck_assert(!is_readable(fd));
+	ck_assert_int_eq(n_done, 4);
+	weft_channel_unref(x);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("embed");
+
+	add_case(s, "fd", fd_is_one_per_thread,
+		 fd_is_closed_at_the_end_of_the_thread,
+		 fd_tells_of_what_was_there, fd_tells_of_the_own_thread,
+		 fd_tells_after_stop, loop_with_another_thread, fd_tells_of_io);
+	add_case(s, "deadline", next_deadline);
+	add_case(s, "loops", one_pump_per_tick, blocking_between_pumps);
+	return run_suite(s);
+}
