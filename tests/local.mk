@@ -22,9 +22,12 @@ UNIT_TESTS = \
 	tests/unit/test_timer
 TRACE_TESTS = \
 	tests/trace/trace_channel \
+	tests/trace/trace_join \
+	tests/trace/trace_kill \
 	tests/trace/trace_ring \
 	tests/trace/trace_run \
-	tests/trace/trace_threads
+	tests/trace/trace_threads \
+	tests/trace/trace_traps
 STRESS_TESTS = \
 	tests/stress/stress_attach \
 	tests/stress/stress_channel \

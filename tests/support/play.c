@@ -18,6 +18,7 @@ struct player {
 	char name;
 	const char *script;
 	weft_tasklet handle; /* under handles_lock */
+	int result;
 };
 
 /* One per thread. */
@@ -72,6 +73,15 @@ static void set_handle(struct player *p, weft_tasklet handle)
 	pthread_mutex_lock(&handles_lock);
 	p->handle = handle;
 	pthread_mutex_unlock(&handles_lock);
+}
+
+static char name_of(weft_tasklet t)
+{
+	for (size_t k = 0; k < N_ELEMENTS(players); k++)
+		if (players[k].script &&
+		    weft_tasklet_equal(handle_of((char)k), t))
+			return (char)k;
+	return '?';
 }
 
 static weft_channel *channel_named(char name)
@@ -277,13 +287,8 @@ static void do_waiters(struct player *p, const char *operand)
 	size_t n = weft_channel_waiters(channel_named(*operand), waiters,
 					N_ELEMENTS(waiters));
 
-	for (size_t i = 0; i < n && i < N_ELEMENTS(waiters); i++) {
-		names[i] = '?';
-		for (size_t k = 0; k < N_ELEMENTS(players); k++)
-			if (players[k].script &&
-			    weft_tasklet_equal(handle_of((char)k), waiters[i]))
-				names[i] = (char)k;
-	}
+	for (size_t i = 0; i < n && i < N_ELEMENTS(waiters); i++)
+		names[i] = name_of(waiters[i]);
 	say(p, "%c[%s]", *operand, names);
 }
 
@@ -298,6 +303,123 @@ static void do_schedule_all(struct player *p, const char *operand)
 	(void)p;
 	weft_channel_set_schedule_all(channel_named(*operand),
 				      atoi(operand + 1) != 0);
+}
+
+static void do_kill(struct player *p, const char *operand)
+{
+	for (; *operand; operand++)
+		say_failure(p, weft_tasklet_kill(handle_of(*operand), 0));
+}
+
+static void do_kill_pending(struct player *p, const char *operand)
+{
+	for (; *operand; operand++)
+		say_failure(p, weft_tasklet_kill(handle_of(*operand),
+						 WEFT_PENDING));
+}
+
+static void do_raise(struct player *p, const char *operand)
+{
+	say_failure(p, weft_tasklet_raise(handle_of(*operand),
+					  atoi(operand + 1), 0));
+}
+
+static void do_raise_pending(struct player *p, const char *operand)
+{
+	say_failure(p, weft_tasklet_raise(handle_of(*operand),
+					  atoi(operand + 1), WEFT_PENDING));
+}
+
+static void do_join(struct player *p, const char *operand)
+{
+	int rc = weft_tasklet_join(handle_of(*operand));
+
+	if (rc < 0)
+		say(p, "%c=-%s", *operand, strerrorname_np(-rc));
+	else
+		say(p, "%c=%d", *operand, rc);
+}
+
+static _Noreturn void do_exit(struct player *p, const char *operand)
+{
+	(void)p;
+	weft_exit(atoi(operand));
+}
+
+static char *deferred_words[16];
+static struct player *deferred_players[N_ELEMENTS(deferred_words)];
+static int n_deferred;
+
+static void say_deferred(void *arg)
+{
+	char **word = arg;
+
+	say(deferred_players[word - deferred_words], "%s", *word);
+	free(*word);
+}
+
+static void do_defer(struct player *p, const char *operand)
+{
+	deferred_players[n_deferred] = p;
+	deferred_words[n_deferred] = strdup(operand);
+	say_failure(p, weft_defer(say_deferred, &deferred_words[n_deferred]));
+	n_deferred++;
+}
+
+static void do_shield(struct player *p, const char *operand)
+{
+	(void)p, (void)operand;
+	weft_shield_begin();
+}
+
+static void do_unshield(struct player *p, const char *operand)
+{
+	(void)p, (void)operand;
+	weft_shield_end();
+}
+
+static void do_result(struct player *p, const char *operand)
+{
+	p->result = atoi(operand);
+}
+
+static void do_block_trap(struct player *p, const char *operand)
+{
+	(void)p;
+	weft_set_block_trap(atoi(operand) != 0);
+}
+
+static void do_switch_trap(struct player *p, const char *operand)
+{
+	(void)p;
+	weft_switch_trap(atoi(operand));
+}
+
+static void on_switch(weft_tasklet from, weft_tasklet to, void *p)
+{
+	say(p, "%c>%c", name_of(from), name_of(to));
+}
+
+static void do_tell_switches(struct player *p, const char *operand)
+{
+	weft_set_schedule_callback(atoi(operand) ? on_switch : NULL, p);
+}
+
+static void on_channel(weft_channel *ch, weft_tasklet t, bool sending,
+		       bool will_block, void *p)
+{
+	char name = '?';
+
+	for (int i = 0; i < N_CHANNELS; i++)
+		if (channels[i] == ch)
+			name = (char)('x' + i);
+	say(p, "%c%c%c%s", name_of(t), sending ? '!' : '?', name,
+	    will_block ? "~" : "");
+}
+
+static void do_tell_channels(struct player *p, const char *operand)
+{
+	weft_set_channel_callback(atoi(operand) ? on_channel : NULL, p);
 }
 
 static void do_freeze(struct player *p, const char *operand)
@@ -343,6 +465,20 @@ static const struct verb {
 	{ "waiters", do_waiters },
 	{ "prefer", do_prefer },
 	{ "schedule_all", do_schedule_all },
+	{ "kill", do_kill },
+	{ "kill_pending", do_kill_pending },
+	{ "raise", do_raise },
+	{ "raise_pending", do_raise_pending },
+	{ "join", do_join },
+	{ "exit", do_exit },
+	{ "defer", do_defer },
+	{ "shield", do_shield },
+	{ "unshield", do_unshield },
+	{ "result", do_result },
+	{ "block_trap", do_block_trap },
+	{ "switch_trap", do_switch_trap },
+	{ "tell_switches", do_tell_switches },
+	{ "tell_channels", do_tell_channels },
 	{ "freeze", do_freeze },
 	{ "thaw", do_thaw },
 	{ "until_parked", do_until_parked },
@@ -380,7 +516,7 @@ static int perform(void *arg)
 		at += strspn(at, " ");
 		length = strcspn(at, " ");
 		if (length == 0)
-			return 0;
+			return p->result;
 		if (length >= sizeof word)
 			stop_with("the word is too long", at);
 		memcpy(word, at, length);

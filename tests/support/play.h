@@ -20,6 +20,11 @@
  *	paused:pq     the same, without inserting it
  *	insert:pq remove:pq run:p switch:p       weft_tasklet_...
  *	schedule schedule_remove run pump stop:N weft_...
+ *	kill:pq raise:pN kill_pending:pq raise_pending:pN
+ *	join:p exit:N defer:WORD shield unshield
+ *	result:N      what the player returns
+ *	block_trap:N switch_trap:N               N is the value, and the delta
+ *	tell_switches:N tell_channels:N          callbacks of the thread on and off
  *	send:xN receive:x try_send:xN try_receive:x     weft_channel_...
  *	prefer:xN schedule_all:xN                settings of channel x
  *	freeze:N thaw:N  wait for and post semaphore N, keeping the OS thread
@@ -31,6 +36,10 @@
  *	state:p       p:paused    (dead, runnable, running, blocked)
  *	balance:x     x+2  x-1  x+0
  *	waiters:x     x[abc]      oldest first
+ *
+ *	join:p        p=N, p=-EXXX
+ *	a switch, when told       a>b
+ *	a channel call, when told a!x (send) a?x (receive), a?x~ when it will block
  *
  * Also added: what was received, as x=5; the result of run and pump, as m:run=0;
  * the error of a call that failed, as -EBUSY. Any other word speaks for itself.
