@@ -489,11 +489,14 @@ static void stay_inside(struct scheduler *s, struct run_frame *f)
 	f->task->flags |= TASK_INSIDE_RUN;
 	if (unlikely(s->embedding))
 		weft__choose_ways(s);
+	/* From here on it can be brought back: by a timer of an outer call that
+	 * is found due, or by another thread. */
+	poke(f->task->state, WEFT_PAUSED);
 	if (f->is_pump) {
 		weft__look_around(s);
 		weft__engine_poll(s);
 	}
-	leave_ring(s, f->task);
+	weft__switch_to_careful(s, weft__next(s));
 }
 
 static int arm(struct scheduler *s, struct run_frame *f, int64_t deadline)

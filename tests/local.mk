@@ -31,7 +31,10 @@ TRACE_TESTS = \
 STRESS_TESTS = \
 	tests/stress/stress_attach \
 	tests/stress/stress_channel \
+	tests/stress/stress_deadlock \
+	tests/stress/stress_handles \
 	tests/stress/stress_io \
+	tests/stress/stress_kill \
 	tests/stress/stress_sched \
 	tests/stress/stress_wake
 TOOL_TESTS =

@@ -702,6 +702,32 @@ START_TEST(pump_takes_in_timers_that_are_due)
 }
 END_TEST
 
+/* The time of an outer call is found to be over by a pump that begins: both
+ * return, and the pump's caller is as runnable as before. */
+static int pump_late(void *state)
+{
+	int64_t end = weft_now() + 2 * WEFT_MILLISECOND;
+
+	while (weft_now() < end)
+		;
+	if (weft_pump() != 0)
+		return -EIO;
+	*(enum weft_state *)state = weft_tasklet_state(weft_current());
+	return 0;
+}
+
+START_TEST(pump_that_finds_an_outer_run_over)
+{
+	enum weft_state state = WEFT_DEAD;
+	weft_tasklet t = weft_spawn(pump_late, &state);
+
+	ck_assert_int_eq(weft_run_until(weft_now() + WEFT_MILLISECOND),
+			 -ETIMEDOUT);
+	ck_assert_int_eq(weft_tasklet_join(t), 0);
+	ck_assert_int_eq(state, WEFT_RUNNING);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("scheduler");
@@ -726,6 +752,7 @@ int main(void)
 	add_loop(s, "nobody starves by name",
 		 going_to_each_other_does_not_starve_io, 2);
 	add_case(s, "pump", pump_takes_in_finished_io,
-		 pump_takes_in_timers_that_are_due);
+		 pump_takes_in_timers_that_are_due,
+		 pump_that_finds_an_outer_run_over);
 	return run_suite(s);
 }
