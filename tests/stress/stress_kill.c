@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "stress.h"
+#include "support.h"
 
 enum { KILLERS = 3 };
 
@@ -69,7 +70,8 @@ START_TEST(kill_storm)
 	pthread_t killers[KILLERS];
 	uint64_t id;
 
-	storm.n = stress_share_ns > 2 * WEFT_SECOND ? 100000 : 10000;
+	storm.n = many_tasklets(stress_share_ns > 2 * WEFT_SECOND ? 100000
+								  : 10000);
 	storm.tasklets = calloc((size_t)storm.n, sizeof *storm.tasklets);
 	for (int i = 0; i < STORM_CHANNELS; i++)
 		storm.channels[i] = weft_channel_new(sizeof(int), 0);

@@ -561,11 +561,11 @@ END_TEST
 /* Once, in the call that it is in. */
 START_TEST(foreign_raise)
 {
-	play("m: freeze:1 until_parked raise:A5 m1 send:y1",
-	     "M: spawn:A schedule thaw:1 receive:y schedule M1",
-	     "A: receive:x A1 schedule A2");
+	play("m: freeze:1 until_parked raise:A5 send:z3 m1 send:y1",
+	     "M: spawn:A schedule thaw:1 receive:y M1",
+	     "A: receive:x A1 receive:z A2");
 	ck_assert_str_eq(trace(), "m1");
-	ck_assert_str_eq(other_trace(), "-EIO A1 y=1 A2 M1");
+	ck_assert_str_eq(other_trace(), "-EIO A1 z=3 A2 y=1 M1");
 }
 END_TEST
 
