@@ -8,28 +8,34 @@
  *
  *	attach          awake + 1, before it is in the registry
  *	park            after P1 (park.c): awake - 1, hopeful + 1 if it is
- *	ring            after H2 has replaced PARKED, before the doorbell: awake + 1
- *	wake by itself  the exchange P3 found PARKED still: awake + 1
+ *	ring            on finding PARKED: awake + 1, before H2; taken back if H2
+ *	                did not replace PARKED
+ *	wake            awake + 1 before the exchange P3; taken back if P3 did
+ *	                not find PARKED, for then whoever rang has counted
  *	wake, hopeful   after that: hopeful - 1
- *	detach          after the inbox is closed: awake - 1
+ *	detach          after the inbox is closed: awake - 1; if that made it 0,
+ *	                awake + 1, ring one that is parked, and again
  *
- * [deadlock.1] The word is 0 only if no thread can act. Every thread that is
- * attached counts 1 from its attaching on, loses it after P1, and gets it back
- * from whoever takes PARKED out of its word. Between such a ringer's H2 and its
- * count it is itself awake, and counted. So when the word is 0, every word is
- * PARKED, except those of threads that woke without a reason and have not counted
- * yet; they have nothing to run, and will park again. Only the one whose own step
- * makes the word 0 looks further, so there is one. In a system that stops, the
- * last step of the last thread makes it 0, so there is one. A detaching thread,
- * which cannot look, rings one that is parked. (tests/model/deadlock.pml)
+ * [deadlock.1] The word is 0 only if no thread can act. Every thread counts 1 from
+ * its attaching on, and gives that up only after its own word says PARKED; before
+ * anybody, itself or a ringer, takes PARKED out of the word, it is counted again.
+ * So when the word of counts is 0, every inbox word is PARKED, or is just being
+ * found so by somebody who has nothing to bring. (Counting after the word has
+ * changed is not enough: the thread could run and park again in between, and give
+ * up a count that it does not have yet.) Only the one whose own step makes it 0
+ * looks further, so there is one at most. In a system that stops, the last step
+ * of the last thread makes it 0, so there is one. A thread that detaches cannot
+ * look: it rings one that is parked, and is counted while it does, so that the
+ * other's step or its own next one makes the word 0. (tests/model/deadlock.pml)
  *
  * Threads that are not attached can attach, and act. They are in
  * /proc/self/task, from which are taken those in the registry, those that have
  * detached and are not gone yet, and the kernel's workers. One that detached is
  * known by its number, and by having been started before it detached: a later
- * one with that number is another. If a thread attaches while the list is read,
- * the count of those ever attached has changed, and this is no verdict: that
- * thread will come here itself, or wake somebody who does.
+ * one with that number is another. [deadlock.2] If the number of threads ever
+ * attached has changed since before the count, this is no verdict: such a thread
+ * may have started others that the list did not have. It looks for itself when it
+ * parks, and the caller once more after a pause.
  */
 #include "deadlock.h"
 
@@ -310,14 +316,12 @@ static void write_report(struct scheduler *s)
 
 /* --- the verdict --- */
 
-bool weft__deadlock_confirm(struct scheduler *s)
+bool weft__deadlock_confirm(struct scheduler *s, uint64_t n_attached)
 {
 	uint64_t nobody = 0;
-	uint64_t n_attached;
 	bool is_confirmed;
 
 	weft__thread_lock_registry();
-	n_attached = weft__thread_n_ever();
 	is_confirmed = !has_strangers();
 	weft__thread_unlock_registry();
 	if (!is_confirmed)

@@ -6,6 +6,7 @@
 #define WEFT__DEADLOCK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct scheduler;
@@ -29,8 +30,9 @@ bool weft__count_detached(void);
 bool weft__several_are_awake(void);
 
 /* After weft__count_parked() was true: whether it is a deadlock. Then the caller
- * counts as awake again, and the report, if it is wanted, has been written. */
-bool weft__deadlock_confirm(struct scheduler *s);
+ * counts as awake again, and the report, if it is wanted, has been written.
+ * @n_attached is weft__thread_n_ever() from before the count. */
+bool weft__deadlock_confirm(struct scheduler *s, uint64_t n_attached);
 
 /* A thread has detached and will soon be gone. Under the registry's mutex. */
 void weft__deadlock_note_leaving(pid_t tid);

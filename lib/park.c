@@ -127,6 +127,7 @@ bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 	struct inbox *in = &target->inbox;
 	struct inbox_node *node = weft__inbox_node(link);
 	bool announced = false;
+	bool counted = false;
 	bool pushed = false;
 	/* relaxed: the compare-exchange decides, this is a first guess */
 	uintptr_t word = peek(in->word); /* H1 */
@@ -136,20 +137,22 @@ bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 			atomic_fetch_add(&in->ringers, 1); /* [park.2] */
 			announced = true;
 		}
+		/* Awake from here on, though it takes a while until it runs.
+		 * [deadlock.1] */
+		if (weft__inbox_is_parked(word) && !counted) {
+			weft__count_awake(1);
+			counted = true;
+		}
 		node->next = word < INBOX_LINKS ? INBOX_EMPTY : word;
 		pushed = atomic_compare_exchange_weak(
 			&in->word, &word, link); /* H2 [park.1] [inbox.1] */
 	}
-	if (pushed && weft__inbox_wants_ring(word)) {
-		/* Awake from here on, though it takes a while until it runs: or
-		 * we would find ourselves alone, and park rather than spin, or
-		 * even speak of a deadlock. [deadlock.1] */
-		if (word != INBOX_WATCHED)
-			weft__count_awake(1);
+	if (counted && !(pushed && weft__inbox_is_parked(word)))
+		weft__count_awake(-1); /* it woke without us */
+	if (pushed && weft__inbox_wants_ring(word))
 		ring(s, target, word); /* H3 */
-	} else if (pushed) {
+	else if (pushed)
 		count(s->wakes_saved);
-	}
 	if (announced)
 		atomic_fetch_sub(&in->ringers, 1); /* [park.2] */
 	return pushed;
@@ -180,13 +183,9 @@ static void deliver(struct scheduler *s, uintptr_t link)
 
 void weft__take_handed_in(struct scheduler *s)
 {
-	uintptr_t word =
-		atomic_exchange_explicit(&s->inbox.word, INBOX_EMPTY,
-					 memory_order_acquire); /* [inbox.1] */
-
-	if (weft__inbox_is_parked(word))
-		weft__count_awake(1); /* nobody rang, who would have counted */
-	deliver(s, weft__inbox_list(word));
+	deliver(s, weft__inbox_list(atomic_exchange_explicit(
+			   &s->inbox.word, INBOX_EMPTY,
+			   memory_order_acquire))); /* [inbox.1] */
 }
 
 uintptr_t weft__inbox_close(struct scheduler *s)
@@ -335,9 +334,10 @@ static int64_t submit_and_limit(struct scheduler *s, int64_t deadline)
 
 /* The last to park, hopeless like all others. True if it is a deadlock: then it
  * is awake again. Else @deadline is when to look again. */
-static bool is_deadlock(struct scheduler *s, int64_t *deadline)
+static bool is_deadlock(struct scheduler *s, uint64_t n_attached,
+			int64_t *deadline)
 {
-	if (weft__deadlock_confirm(s)) {
+	if (weft__deadlock_confirm(s, n_attached)) {
 		uintptr_t word = atomic_exchange_explicit(
 			&s->inbox.word, INBOX_EMPTY,
 			memory_order_acquire); /* [inbox.1] */
@@ -354,6 +354,22 @@ static bool is_deadlock(struct scheduler *s, int64_t *deadline)
 	return false;
 }
 
+/* P3. It counts as awake before its word says so [deadlock.1]: once, either by
+ * itself or by who rang. */
+static void wake_up(struct scheduler *s, bool is_hopeful)
+{
+	uintptr_t word;
+
+	weft__count_awake(1);
+	word = atomic_exchange_explicit(&s->inbox.word, INBOX_EMPTY,
+					memory_order_acquire); /* [inbox.1] */
+	if (!weft__inbox_is_parked(word))
+		weft__count_awake(-1);
+	if (is_hopeful)
+		weft__count_hopeful(-1);
+	deliver(s, weft__inbox_list(word));
+}
+
 static bool has_waker(const struct scheduler *s)
 {
 	return s->timers.n || s->engine.n_in_flight;
@@ -363,6 +379,7 @@ int weft__park(struct scheduler *s)
 {
 	int64_t deadline = weft__timer_next(&s->timers);
 	bool is_hopeful = has_waker(s);
+	uint64_t n_attached;
 	uintptr_t expected = INBOX_EMPTY;
 	uintptr_t sentinel;
 	int64_t since;
@@ -384,10 +401,12 @@ int weft__park(struct scheduler *s)
 	}
 	if (!weft__queue_is_empty(s))
 		return 0;
+	n_attached = weft__thread_n_ever(); /* [deadlock.2] */
 	if (!atomic_compare_exchange_strong(&s->inbox.word, &expected,
 					    sentinel)) /* P1 [park.1] */
 		return 0;
-	if (weft__count_parked(is_hopeful) && is_deadlock(s, &deadline))
+	if (weft__count_parked(is_hopeful) &&
+	    is_deadlock(s, n_attached, &deadline))
 		return weft__queue_is_empty(s) ? -EDEADLK : 0;
 	count(s->parks);
 	since = s->spin_max_ns ? weft_now() : 0;
@@ -397,10 +416,7 @@ int weft__park(struct scheduler *s)
 		weft__engine_sleep(s, deadline);
 	if (s->spin_max_ns)
 		learn_from_sleep(s, weft_now() - since);
-	weft__take_handed_in(s); /* P3 */
-	if (is_hopeful)
-		weft__count_hopeful(
-			-1); /* [deadlock.1]: after it counts as awake */
+	wake_up(s, is_hopeful); /* P3 */
 	if (!weft__queue_is_empty(s))
 		s->recheck_ns = 0;
 	return 0;

@@ -51,7 +51,7 @@ static struct {
 	pthread_once_t once;
 	pthread_key_t key;
 	bool has_key;
-	uint64_t last_id;
+	_Atomic(uint64_t) last_id;         /* changed under the mutex */
 	struct scheduler *oldest, *newest; /* attached */
 	struct scheduler *spare;
 	size_t n;
@@ -208,24 +208,38 @@ static void refuse(struct scheduler *s, uintptr_t link)
 	}
 }
 
-/* Those left are all parked: one of them has to look whether that is a deadlock.
- * It is rung for nothing. */
-static void ring_one(struct scheduler *s)
+/* Rings the oldest thread for nothing. If there is none, the caller counts itself
+ * out instead, before one can attach and park: false. */
+static bool ring_one(struct scheduler *s)
 {
-	struct weft_task *main;
+	struct scheduler *target;
 	uint64_t word;
 
 	pthread_mutex_lock(&registry.mutex);
-	if (registry.oldest) {
-		main = registry.oldest->main;
-		word = atomic_fetch_or(&main->word,
+	target = registry.oldest;
+	if (target) {
+		word = atomic_fetch_or(&target->main->word,
 				       REQUEST_QUEUED); /* [task.1] */
 		/* It stays in the registry, so its inbox is open. */
 		if (!(word & REQUEST_QUEUED))
-			(void)weft__hand_in(s, registry.oldest,
-					    weft__task_link(main));
+			(void)weft__hand_in(s, target,
+					    weft__task_link(target->main));
+	} else {
+		weft__count_awake(-1);
 	}
 	pthread_mutex_unlock(&registry.mutex);
+	return target;
+}
+
+/* If those left are all parked, one of them has to look whether that is a
+ * deadlock. [deadlock.1] */
+static void count_out(struct scheduler *s)
+{
+	while (weft__count_detached()) {
+		weft__count_awake(1);
+		if (!ring_one(s))
+			return;
+	}
 }
 
 static void detach(void *scheduler)
@@ -246,8 +260,7 @@ static void detach(void *scheduler)
 	refuse(s, weft__inbox_close(s));
 	poke(s->thread_id, 0);
 	weft__task_release_all(s);
-	if (weft__count_detached())
-		ring_one(s);
+	count_out(s);
 	weft__embedding_free(s);
 	free_parts(s, on_main);
 	weft__self = NULL;
@@ -342,7 +355,7 @@ struct scheduler *weft__attach(void)
 	s->tid = gettid();
 	weft__count_awake(1); /* [deadlock.1] */
 	pthread_mutex_lock(&registry.mutex);
-	poke(s->thread_id, ++registry.last_id);
+	poke(s->thread_id, atomic_fetch_add(&registry.last_id, 1) + 1);
 	s->older = registry.newest;
 	if (s->older)
 		s->older->newer = s;
@@ -385,7 +398,7 @@ void weft__thread_each(void (*look)(struct scheduler *s, void *arg), void *arg)
 
 uint64_t weft__thread_n_ever(void)
 {
-	return registry.last_id;
+	return atomic_load(&registry.last_id); /* [deadlock.2] */
 }
 
 void weft__thread_forget_others(struct scheduler *self)

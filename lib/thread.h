@@ -19,8 +19,10 @@ int weft__thread_visit(uint64_t id,
 void weft__thread_lock_registry(void);
 void weft__thread_unlock_registry(void);
 
-/* Under it: all that are attached, oldest first; and how many ever were. */
+/* Under it: all that are attached, oldest first. */
 void weft__thread_each(void (*look)(struct scheduler *s, void *arg), void *arg);
+
+/* How many were ever attached. */
 uint64_t weft__thread_n_ever(void);
 
 /* In a child of fork(), under it: forgets all threads but the caller's, which is
