@@ -80,6 +80,9 @@ EXTRA_DIST += \
 	tests/count \
 	tests/install/program.c \
 	tests/model/channel.pml \
+	tests/model/deadlock.pml \
+	tests/model/interrupt.pml \
+	tests/model/join.pml \
 	tests/model/park.pml \
 	tests/run
 
