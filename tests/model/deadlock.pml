@@ -1,35 +1,58 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deadlock: the count of those who can still act, of lib/deadlock.c, with the
- * steps of lib/park.c that change it [deadlock.1].
+ * The last thread to park: the count of lib/deadlock.c, [deadlock.1] there.
  *
- * `awake` and `hopeful` are the two halves of one atomic word. Three threads run,
- * wake each other a few times, have a timer at times, are disturbed, and park. The
- * last of them is not attached at first: until it is, it stands against every
- * verdict, for it may attach and act, or end without a word. A thread that is told
- * of a deadlock, and any other at will, detaches, and those left must be told in
- * their turn: in the end all have detached.
+ * `actors` is the word. A thread that is awake counts 1, one that is parked with
+ * something of its own that will wake it HOPEFUL. Each step is one
+ * read-modify-write, beside those of the handshake, which park.pml checks on its
+ * own (P1 to P3 and H1 to H3, see lib/park.c):
  *
- * Checked: nobody is told while somebody could act (a node in an inbox, a timer,
- * a thread awake, or one that is not attached); nobody sleeps for ever.
+ *	attach   counts 1, then enters the registry
+ *	park     P1; gives back its 1, or changes it for HOPEFUL. If that leaves
+ *	         0: reads how many have ever attached; 0 -> 1 (compare-exchange);
+ *	         then looks for threads that are not attached, and whether one has
+ *	         attached since; then takes PARKED out, and is told
+ *	ring     H1 finds PARKED: counts 1, for the other; H2; H3 if H2 replaced
+ *	         PARKED, else it takes that 1 back
+ *	wake     PARKED is still there: counts 1; P3; takes that back if P3 found
+ *	         that somebody has rung all the same; gives HOPEFUL back
+ *	detach   leaves the registry; closes the inbox; gives back its 1. If that
+ *	         leaves 0, and the registry has a thread: counts 1 again, rings that
+ *	         one for nothing, and gives it back again, with the same question
  *
- * How a sleeper is woken is park.pml's matter: here it wakes when its word is not
- * PARKED any more.
+ * Whoever is rung has been counted before it can find out, and whoever wakes by
+ * itself before anybody can find that it is up: so it has a 1 of its own to give
+ * back when it parks again, and never uses up that of the one who rang.
  *
- * check-models reads the lines below: number, what the checker has to report,
- * and what was broken. MUTANT 0, none of them, has to pass.
+ * Three threads hand up to two things in to each other, and one of them may have
+ * a timer; or there are one thread and another that attaches later, or ends
+ * instead, and may have started a third by then. A sleep may end without a
+ * reason. A thread that has something to do may leave at any time, and so may
+ * one that was told.
  *
- * mutant 1, either: who is woken counts itself, not whoever wakes it
- * mutant 2, either: the sleeper counts itself out before its word says PARKED
- * mutant 3, assertion: hopeful is given up before awake is counted
- * mutant 4, deadlock: a thread that detaches rings nobody
- * mutant 5, assertion: the verdict does not look at the count again
- * mutant 6, assertion: threads that are not attached are not looked for
- * mutant 7, assertion: a thread that attaches counts after it is in the registry
- * mutant 8, deadlock: no second look while only a stranger stands against it
- * mutant 9, deadlock: a thread that detaches rings when it is not counted any more
- * mutant 10, assertion: who wakes a sleeper counts it only after the push
- * mutant 11, assertion: who wakes by itself counts itself after it has emptied its word
+ * Checked: one is told only when none has anything to do or to come: none runs,
+ * or has been handed something, or has a timer, or could attach. And one is told
+ * if that is so: threads leave only when awake, so all that sleep for good are an
+ * end state that is not valid.
+ *
+ * mutant 1, assertion: the ringer counts between H2 and H3
+ * mutant 2, assertion: the ringer counts after H3
+ * mutant 3, either: who was rung counts itself, when it runs
+ * mutant 4, deadlock: the ringer counted in vain and does not take it back
+ * mutant 5, assertion: who wakes by itself counts after P3
+ * mutant 6, deadlock: who counted itself and had been rung does not take it back
+ * mutant 7, assertion: who wakes gives HOPEFUL back before it counts as awake
+ * mutant 8, assertion: who parks with a timer does not count as hopeful
+ * mutant 9, assertion: who parks gives its 1 back before P1
+ * mutant 10, assertion: who is told counts without comparing
+ * mutant 11, either: who is told does not count
+ * mutant 12, deadlock: who is told and had been rung does not take it back
+ * mutant 13, assertion: threads that are not attached are looked for before the compare-exchange
+ * mutant 14, assertion: it does not matter whether one has attached since
+ * mutant 15, assertion: who attaches enters the registry before it counts
+ * mutant 16, deadlock: who detaches does not look what it leaves
+ * mutant 17, deadlock: who detaches does not count while it rings
+ * mutant 18, deadlock: who detaches does not look again after it has rung
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -39,344 +62,449 @@
 
 #define EMPTY  0
 #define PARKED 1
-#define NODE   2
+#define NODES  2
 #define CLOSED 3
-#define RUNG   4 /* a request for nothing, by one who detaches */
 
-byte word[THREADS];
-byte awake = 2;
-byte hopeful = 0;
-byte n_ever = 2;          /* attached so far */
+#define HOPEFUL 16
+
+short actors = 0;
+
+byte word[THREADS] = CLOSED; /* of each inbox */
+bool on_futex[THREADS];      /* the kernel's: it sleeps */
+
+bool registry = false; /* the mutex; one step that needs it only waits for it */
 bool attached[THREADS];
-bool ended[THREADS];
-bool timer[THREADS];      /* one is armed */
-bool blank[THREADS];      /* up for no reason, on its way to park again */
-bool registry = false;    /* its mutex */
+bool asked[THREADS]; /* REQUEST_QUEUED in the word of its main tasklet */
+byte n_ever = 0;
 
-byte wakes = 1;           /* left to all together */
-byte timers = 1;
-byte disturbances = 0;
+/* What a thread can act for. */
+bool busy[THREADS];  /* it has something to do */
+bool work[THREADS];  /* something among the nodes of its inbox is to be done */
+bool timer[THREADS]; /* it has one that is armed */
+bool alien[THREADS]; /* it exists, and is not attached */
 
-/* Nobody can act but the one who asks. One that is up for no reason has nothing to
- * run, and will park again. */
-inline assert_hopeless(me)
+#define CAN_ACT(t) (busy[t] || work[t] || timer[t] || alien[t])
+#define ALIENS     (alien[0] || alien[1] || alien[2])
+
+byte wakes;            /* to be given yet */
+byte starts = 0;       /* whether the third is to be started yet */
+byte disturbances = 0; /* how often a sleep may yet end without a reason */
+
+inline choose_another()
 {
+	if
+	:: me != 0 -> t = 0
+	:: me != 1 -> t = 1
+	:: me != 2 -> t = 2
+	fi
+}
+
+/* That H2 succeeds on what H1 read makes them one step, but for the count
+ * between them. Of ringers park.pml knows. */
+inline hand_in(is_work)
+{
+	do
+	:: d_step {
+		old = word[t];
+#if MUTANT >= 1 && MUTANT <= 3
+		is_pushed = true;
+#else
+		is_pushed = (old != PARKED || has_counted);
+#endif
+		if
+		:: is_pushed && old != CLOSED ->
+			word[t] = NODES;
+			work[t] = work[t] || is_work
+		:: else
+		fi
+	   };
+		if
+		:: is_pushed ->
+			break
+		:: else ->
+			actors++;
+			has_counted = true
+		fi
+	od;
+	if
+	:: old == PARKED ->
+#if MUTANT == 1
+		actors++;
+#endif
+		on_futex[t] = false; /* H3 */
+#if MUTANT == 2
+		actors++
+#endif
+	:: old != PARKED && has_counted ->
+#if MUTANT != 4
+		actors--
+#endif
+	:: old != PARKED && !has_counted ->
+		skip
+	fi;
 	d_step {
-		i = 0;
-		do
-		:: i < THREADS ->
-			assert(i == me || ended[i] ||
-			       (attached[i] && !timer[i] &&
-				(word[i] == PARKED || word[i] == RUNG ||
-				 (word[i] == EMPTY && blank[i]))));
-			i++
-		:: else -> break
-		od;
-		i = 0
+		t = 0;
+		old = EMPTY;
+		is_pushed = false;
+		has_counted = false
 	}
 }
 
-/* The count comes before H2, and is taken back where the word has changed: the
- * sleeper may be up, and park again, before who woke it does anything else.
- * Refused where the inbox is closed. */
-inline hand_in(to, what)
+/* An exchange of the word; what it found is to be done from now on. */
+inline take()
 {
-	counted = false;
-	do
-	:: true ->
-		old = word[to];
-#if MUTANT != 1 && MUTANT != 10
-		if
-		:: old == PARKED && !counted ->
-			awake++;
-			counted = true
-		:: else -> skip
-		fi;
-#endif
-		d_step { /* H2 */
-			pushed = (word[to] == old && old != CLOSED);
-			if
-			:: pushed && old != NODE -> word[to] = what
-			:: else -> skip
-			fi
-		};
-		if
-		:: pushed || old == CLOSED -> break
-		:: else -> skip
-		fi
-	od;
-#if MUTANT == 10
-	if
-	:: pushed && old == PARKED -> awake++
-	:: else -> skip
-	fi
-#else
-	if
-	:: counted && !(pushed && old == PARKED) -> awake--
-	:: else -> skip
-	fi
-#endif
-}
-
-/* P3, and what comes after it. */
-inline wake_up(me)
-{
-#if MUTANT == 3
-	if
-	:: is_hopeful -> hopeful--; is_hopeful = false
-	:: else -> skip
-	fi;
-#endif
-#if MUTANT != 11
-	awake++;
-#endif
 	d_step {
 		old = word[me];
 		word[me] = EMPTY;
-		blank[me] = (old != NODE && !fired)
-	};
-#if MUTANT == 11
-	if
-	:: old == PARKED -> awake++
-	:: else -> skip
-	fi;
-#elif MUTANT != 1
-	if
-	:: old != PARKED -> awake-- /* whoever rang has counted it, too */
-	:: else -> skip
-	fi;
+		busy[me] = busy[me] || work[me];
+		work[me] = false
+	}
+}
+
+inline deliver()
+{
+	d_step {
+		asked[me] = false;
+		old = EMPTY
+	}
+}
+
+inline start()
+{
+	starts--;
+	alien[2] = true;
+	run thread(2, false)
+}
+
+inline attach()
+{
+	word[me] = EMPTY;
+#if MUTANT != 15
+	actors++;
 #endif
-#if MUTANT != 3
-	if
-	:: is_hopeful -> hopeful--; is_hopeful = false
-	:: else -> skip
-	fi
+	atomic {
+		!registry ->
+		attached[me] = true;
+		alien[me] = false;
+		busy[me] = true;
+		n_ever++
+	};
+#if MUTANT == 15
+	actors++
 #endif
 }
 
-/* Is told, as weft__deadlock_confirm() decides. */
-inline confirm(me)
+inline arrive()
 {
-	told = false;
-	atomic { !registry -> registry = true };
-	/* /proc/self/task against the registry: threads that are there and not
-	 * attached; those on their way out are not counted. */
-	d_step {
-		i = 0;
-		strangers = false;
-		do
-		:: i < THREADS ->
-			strangers = strangers || (!attached[i] && !ended[i]);
-			i++
-		:: else -> break
-		od;
-		i = 0
-	};
-	registry = false;
-#if MUTANT == 6
-	strangers = false;
-#endif
 	if
-	:: strangers -> skip
-	:: else ->
-		d_step {
-			told = (awake == 0 && hopeful == 0);
-#if MUTANT == 5
-			told = true;
-#endif
-			if
-			:: told -> awake++
-			:: else -> skip
-			fi
-		};
-		if
-		:: told && seen != n_ever ->
-			told = false;
-			awake--
-		:: else -> skip
-		fi
-	fi
+	:: atomic { starts > 0 -> start() }
+	:: true -> skip
+	fi;
+	if
+	:: attach()
+	:: alien[me] = false -> goto ended
+	fi;
+	is_attached = true
 }
 
-proctype Thread(byte me)
+inline count_parked()
 {
-	byte old, other, seen;
-	byte i = 0;
-	bool is_hopeful = false;
-	bool last, told, strangers;
-	bool looks_again, fired;
-	bool counted, pushed;
-
-	if
-	:: attached[me] -> skip
-	:: else ->
-		if
-		:: true ->
-			/* a stranger that ends without a word */
-			ended[me] = true;
-			goto gone
-		:: true ->
-#if MUTANT != 7
-			awake++;
-#endif
-			atomic { !registry -> registry = true };
-			attached[me] = true;
-			n_ever++;
-			registry = false
-#if MUTANT == 7
-			;
-			awake++
-#endif
-		fi
-	fi;
-
-running:
-	if
-	:: d_step { wakes > 0 -> wakes-- };
-		if
-		:: other = 0
-		:: other = 1
-		:: other = 2
-		fi;
-		if
-		:: other != me && attached[other] -> hand_in(other, NODE)
-		:: else -> skip
-		fi;
-		goto running
-	:: d_step { timers > 0 && !timer[me] -> timers--; timer[me] = true };
-		goto running
-	:: true ->
-		goto park
-	:: true ->
-		goto detach
-	fi;
-
-park:
-	looks_again = false;
-	seen = n_ever;
-#if MUTANT == 2
-	awake--;
-#endif
-	d_step { /* P1 */
-		old = word[me];
-		if
-		:: old == EMPTY -> word[me] = PARKED
-		:: else -> word[me] = EMPTY
-		fi;
-		blank[me] = (old == RUNG)
-	};
-	if
-	:: old == RUNG -> goto park
-	:: old == NODE -> goto running
-	:: else -> skip
-	fi;
 	d_step {
-#if MUTANT != 2
-		awake--;
+		actors = actors - 1 + (is_hopeful -> HOPEFUL : 0);
+		is_last = (actors == 0)
+	}
+}
+
+inline confirm()
+{
+	atomic {
+		!registry ->
+#if MUTANT == 13
+		is_last = !ALIENS;
+		rechecks = ALIENS;
 #endif
-		is_hopeful = timer[me];
-		if
-		:: is_hopeful -> hopeful++
-		:: else -> skip
-		fi;
-		last = (awake == 0 && hopeful == 0)
+		seen = n_ever
+	};
+	d_step {
+#if MUTANT != 10
+		is_last = is_last && actors == 0;
+#endif
+		actors = (is_last -> actors + 1 : actors)
 	};
 	if
-	:: last ->
-		confirm(me);
-		if
-		:: told ->
-			d_step {
-				old = word[me];
-				word[me] = EMPTY
-			};
-			if
-			:: old == PARKED ->
-				assert_hopeless(me);
-				goto detach
-			:: else ->
-				awake--; /* somebody has rung, too */
-				goto running
-			fi
-		:: else ->
-#if MUTANT != 8
-			looks_again = true
+	:: is_last ->
+		atomic {
+			!registry ->
+#if MUTANT == 13
+			is_last = (seen == n_ever);
+#elif MUTANT == 14
+			is_last = !ALIENS;
 #else
-			skip
+			is_last = !ALIENS && seen == n_ever;
 #endif
-		fi
-	:: else -> skip
-	fi;
-
-	fired = false;
-	if
-	:: word[me] != PARKED -> skip
-	:: d_step { timer[me] -> timer[me] = false; fired = true }
-	:: looks_again -> skip
-	:: d_step { disturbances > 0 -> disturbances-- }
-	fi;
-	wake_up(me);
-	if
-	:: old == NODE || fired -> goto running
-	:: else -> goto park
-	fi;
-
-detach:
-	timer[me] = false;
-	atomic { !registry -> registry = true };
-	attached[me] = false;
-	ended[me] = true; /* on its way out: not counted as a stranger */
-	registry = false;
-	word[me] = CLOSED;
-	do
-	:: true ->
-		d_step {
-			awake--;
-			last = (awake == 0 && hopeful == 0)
 		};
-#if MUTANT == 4
-		break;
-#endif
 		if
-		:: !last -> break
-		:: else -> skip
-		fi;
-#if MUTANT != 9
-		awake++;
-#endif
-		/* the registry's mutex keeps the one that is found attached */
-		atomic { !registry -> registry = true };
-		told = true;
-		if
-		:: attached[0] -> hand_in(0, RUNG)
-		:: !attached[0] && attached[1] -> hand_in(1, RUNG)
-		:: !attached[0] && !attached[1] && attached[2] -> hand_in(2, RUNG)
-		:: else ->
-			told = false;
-#if MUTANT != 9
-			awake--
-#endif
-		fi;
-		registry = false;
-#if MUTANT == 9
-		break;
-#endif
-		if
-		:: !told -> break
-		:: else -> skip
+		:: !is_last ->
+			actors--;
+			rechecks = true
+		:: else
 		fi
+	:: else
+	fi;
+	seen = 0
+}
+
+inline is_deadlock()
+{
+	confirm();
+	if
+	:: is_last ->
+		take();
+#if MUTANT != 12
+		if
+		:: old != PARKED -> actors--
+		:: else
+		fi;
+#endif
+		deliver();
+#if MUTANT == 11
+		actors--;
+#endif
+		if
+		:: !busy[me] ->
+			d_step {
+				assert(!CAN_ACT(0));
+				assert(!CAN_ACT(1));
+				assert(!CAN_ACT(2));
+				busy[me] = true;
+				is_told = true
+			}
+		:: else
+		fi
+	:: else
+	fi
+}
+
+inline sleep()
+{
+	/* futex_wait: compare and queue are one step for the wakers. */
+	on_futex[me] = (word[me] == PARKED);
+	atomic {
+		if
+		:: !on_futex[me] -> skip
+		:: timer[me] -> is_due = true
+		:: disturbances > 0 -> disturbances--
+		:: rechecks -> skip
+		fi;
+		on_futex[me] = false
+	}
+}
+
+inline wake()
+{
+#if MUTANT == 7
+	actors = actors - (is_hopeful -> HOPEFUL : 0);
+#endif
+#if MUTANT == 3
+	actors++;
+	take();
+#elif MUTANT == 5
+	take();
+	actors = actors + (old == PARKED -> 1 : 0);
+#else
+	if
+	:: word[me] == PARKED ->
+		d_step {
+			has_counted = true;
+			actors++
+		}
+	:: else
+	fi;
+	take(); /* P3 */
+#if MUTANT != 6
+	if
+	:: has_counted && old != PARKED -> actors--
+	:: else
+	fi;
+#endif
+#endif
+	deliver();
+#if MUTANT != 7
+	if
+	:: is_hopeful -> actors = actors - HOPEFUL
+	:: else
+	fi;
+#endif
+	/* Up, it looks at its timers. */
+	d_step {
+		busy[me] = busy[me] || is_due;
+		timer[me] = timer[me] && !is_due
+	}
+}
+
+inline park()
+{
+#if MUTANT == 9
+	is_hopeful = timer[me];
+	count_parked();
+#endif
+	d_step {
+		busy[me] = false; /* it has done everything */
+#if MUTANT != 8
+		is_hopeful = timer[me];
+#endif
+		is_up = (word[me] != EMPTY);
+		word[me] = (is_up -> word[me] : PARKED) /* P1 */
+	};
+	if
+	:: is_up ->
+#if MUTANT == 9
+		actors = actors + 1 - (is_hopeful -> HOPEFUL : 0);
+#endif
+		take();
+		deliver()
+	:: else ->
+#if MUTANT != 9
+		count_parked();
+#endif
+		if
+		:: is_last -> is_deadlock()
+		:: else
+		fi;
+		if
+		:: !is_last ->
+			sleep();
+			wake()
+		:: else
+		fi
+	fi;
+	d_step {
+		is_up = false;
+		is_last = false;
+		is_due = false;
+		is_hopeful = false;
+		has_counted = false;
+		rechecks = false
+	}
+}
+
+/* Any of those left, if there are any. */
+inline ring_one()
+{
+	atomic { !registry -> registry = true };
+	is_up = attached[0] || attached[1] || attached[2];
+	if
+	:: is_up ->
+#if MUTANT != 17
+		actors++;
+#endif
+		d_step {
+			t = (attached[0] -> 0 : (attached[1] -> 1 : 2));
+			is_due = !asked[t];
+			asked[t] = true
+		};
+		if
+		:: is_due -> hand_in(false)
+		:: else
+		fi
+	:: else
+	fi;
+	registry = false
+}
+
+inline detach()
+{
+	atomic { !registry -> attached[me] = false };
+	d_step {
+		word[me] = CLOSED;
+		work[me] = false;
+		timer[me] = false;
+		busy[me] = false
+	};
+	do
+	:: d_step {
+		actors--;
+		is_last = (actors == 0)
+	   };
+#if MUTANT == 16
+		break;
+#endif
+		if
+		:: !is_last -> break
+		:: else -> ring_one()
+		fi;
+#if MUTANT == 17
+		break;
+#elif MUTANT == 18
+		actors = actors - (is_up -> 1 : 0);
+		break;
+#endif
+		if
+		:: !is_up -> break
+		:: else
+		fi
+	od
+}
+
+proctype thread(byte me; bool is_attached)
+{
+	byte old, t, seen;
+	bool is_up, is_last, is_hopeful, is_due, is_pushed, is_told;
+	bool has_counted; /* 1 for itself, or for the one it rings */
+	bool rechecks;    /* sleeps for a while only */
+
+	if
+	:: is_attached -> skip
+	:: !is_attached -> arrive()
+	fi;
+	do
+	:: atomic {
+		busy[me] && wakes > 0 ->
+		wakes--;
+		choose_another()
+	   };
+		hand_in(true)
+	:: atomic { busy[me] && starts > 0 -> start() }
+	:: !is_told ->
+		park()
+	:: busy[me] ->
+		break
 	od;
-gone:
-	skip
+	detach();
+ended:	skip
+}
+
+inline begin(t)
+{
+	attached[t] = true;
+	word[t] = EMPTY;
+	busy[t] = true;
+	actors++;
+	n_ever++;
+	run thread(t, true)
 }
 
 init
 {
 	atomic {
-		attached[0] = true;
-		attached[1] = true;
-		run Thread(0);
-		run Thread(1);
-		run Thread(2)
-	}
+		if
+		:: true ->
+			wakes = 2;
+			disturbances = 1;
+			begin(0);
+			begin(1);
+			begin(2);
+			if
+			:: true -> timer[0] = true
+			:: true -> skip
+			fi
+		:: true ->
+			wakes = 1;
+			starts = 1;
+			begin(0);
+			alien[1] = true;
+			run thread(1, false)
+		fi
+	};
+	_nr_pr == 1
 }

@@ -290,10 +290,8 @@ end:
 		}
 	od;
 	/* whatever is asked of it now, is not asked by those who meant the first */
-	do
-	:: inbox?item -> assert(false)
-	:: timeout -> break
-	od;
+	timeout;
+	assert(len(inbox) == 0);
 	assert(!kill_asked);
 	assert(n_received == sent)
 }

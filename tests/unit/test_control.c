@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What control calls return, and what the blocking calls of their targets do: for
+ * each kind of waiting, on this thread and on another. The order in which they
+ * run is the matter of tests/trace.
+ */
+#include <check.h>
+#include <errno.h>
+#include <unistd.h>
+#include <weft.h>
+
+#include "support.h"
+
+static weft_channel *x;
+static uint64_t other_id;
+static int results[2];
+
+static int do_nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+/* --- ways to wait, each as a blocking call --- */
+
+static int wait_receive(void)
+{
+	return weft_channel_receive(x, NULL);
+}
+
+static int wait_send(void)
+{
+	return weft_channel_send(x, NULL);
+}
+
+static int wait_sleep(void)
+{
+	return weft_sleep(1000 * WEFT_SECOND);
+}
+
+static int wait_for_ever(void)
+{
+	return weft_sleep_until(WEFT_FOREVER);
+}
+
+static int wait_paused(void)
+{
+	return weft_schedule_remove();
+}
+
+static int wait_join(void)
+{
+	return weft_tasklet_join(weft_main());
+}
+
+static int wait_thread(void)
+{
+	return weft_thread_join(other_id);
+}
+
+static int wait_run(void)
+{
+	return weft_run();
+}
+
+static int wait_run_until(void)
+{
+	return weft_run_until(weft_now() + 1000 * WEFT_SECOND);
+}
+
+static int (*const waits[])(void) = {
+	wait_receive, wait_send, wait_sleep,     wait_for_ever, wait_paused,
+	wait_join,    wait_run,  wait_run_until, wait_thread,
+};
+
+static int wait_twice(void *wait)
+{
+	results[0] = (*(int (*const *)(void))wait)();
+	results[1] = weft_sleep(1000);
+	return 0;
+}
+
+static int wait_here(void *arg)
+{
+	(void)arg;
+	return weft_channel_receive(x, NULL);
+}
+
+static weft_channel *gate;
+
+static int stay(void *arg)
+{
+	(void)arg;
+	return weft_channel_receive(gate, NULL);
+}
+
+static void make_all(void)
+{
+	x = weft_channel_new(0, 0);
+	gate = weft_channel_new(0, 0);
+	ck_assert_int_eq(weft_thread_start(&other_id, stay, NULL), 0);
+}
+
+static void end_other(void)
+{
+	ck_assert_int_eq(weft_channel_send(gate, NULL), 0);
+	ck_assert_int_eq(weft_thread_join(other_id), 0);
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+}
+
+/* --- kill and raise, here --- */
+
+START_TEST(kill_ends_every_wait)
+{
+	weft_tasklet t;
+
+	make_all();
+	t = weft_spawn(wait_twice, (void *)(uintptr_t)&waits[_i]);
+	weft_schedule();
+	ck_assert(weft_tasklet_alive(t));
+	ck_assert_int_eq(weft_tasklet_kill(t, 0), 0);
+	ck_assert_int_eq(results[0], -ECANCELED);
+	weft_tasklet_join(t);
+	ck_assert_int_eq(results[1], -ECANCELED);
+	end_other();
+}
+END_TEST
+
+START_TEST(raise_ends_every_wait_once)
+{
+	weft_tasklet t;
+
+	make_all();
+	t = weft_spawn(wait_twice, (void *)(uintptr_t)&waits[_i]);
+	weft_schedule();
+	ck_assert_int_eq(weft_tasklet_raise(t, EXDEV, WEFT_PENDING), 0);
+	weft_tasklet_join(t);
+	ck_assert_int_eq(results[0], -EXDEV);
+	ck_assert_int_eq(results[1], 0);
+	end_other();
+}
+END_TEST
+
+/* --- and from another thread --- */
+
+static weft_tasklet victim;
+
+static int be_the_victim(void *wait)
+{
+	victim = weft_spawn(wait_twice, wait);
+	weft_schedule();
+	weft_channel_send(gate, NULL);
+	weft_channel_receive(gate, NULL);
+	return 0;
+}
+
+START_TEST(foreign_kill_ends_every_wait)
+{
+	uint64_t id;
+
+	make_all();
+	ck_assert_int_eq(weft_thread_start(&id, be_the_victim,
+					   (void *)(uintptr_t)&waits[_i]),
+			 0);
+	/* `stay` of the other thread waits at the gate, too */
+	weft_channel_receive(gate, NULL);
+	if (_i % 2)
+		ck_assert_int_eq(weft_tasklet_kill(victim, 0), 0);
+	else
+		ck_assert_int_eq(weft_tasklet_raise(victim, ECANCELED, 0), 0);
+	if (weft_tasklet_alive(victim))
+		weft_tasklet_join(victim);
+	ck_assert_int_eq(results[0], -ECANCELED);
+	ck_assert_int_eq(results[1], _i % 2 ? -ECANCELED : 0);
+	/* one for each of them */
+	ck_assert_int_eq(weft_channel_send(gate, NULL), 0);
+	ck_assert_int_eq(weft_channel_send(gate, NULL), 0);
+	ck_assert_int_eq(weft_thread_join(id), 0);
+	ck_assert_int_eq(weft_thread_join(other_id), 0);
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+}
+END_TEST
+
+/* --- what is refused --- */
+
+START_TEST(arguments_are_checked)
+{
+	weft_tasklet none = { 0 }, ended, t;
+
+	x = weft_channel_new(0, 0);
+	ended = weft_spawn(do_nothing, NULL);
+	weft_run();
+	t = weft_spawn(wait_here, NULL);
+	weft_schedule();
+	ck_assert_int_eq(weft_tasklet_kill(none, 0), -ESRCH);
+	ck_assert_int_eq(weft_tasklet_kill(ended, 0), -ESRCH);
+	ck_assert_int_eq(weft_tasklet_kill(t, 2), -EINVAL);
+	ck_assert_int_eq(weft_tasklet_kill(t, ~0u), -EINVAL);
+	ck_assert_int_eq(weft_tasklet_raise(none, EIO, 0), -ESRCH);
+	ck_assert_int_eq(weft_tasklet_raise(ended, EIO, 0), -ESRCH);
+	ck_assert_int_eq(weft_tasklet_raise(t, 0, 0), -EINVAL);
+	ck_assert_int_eq(weft_tasklet_raise(t, -EIO, 0), -EINVAL);
+	ck_assert_int_eq(weft_tasklet_raise(t, EIO, 4), -EINVAL);
+	ck_assert_int_eq(weft_tasklet_state(t), WEFT_BLOCKED);
+	ck_assert_int_eq(weft_channel_send(x, NULL), 0);
+	ck_assert(!weft_tasklet_alive(t));
+}
+END_TEST
+
+/* Any positive number, not only what errno.h has. */
+START_TEST(raise_of_any_number)
+{
+	weft_tasklet t;
+
+	make_all();
+	t = weft_spawn(wait_twice, (void *)(uintptr_t)&waits[0]);
+	weft_schedule();
+	ck_assert_int_eq(weft_tasklet_raise(t, INT32_MAX, 0), 0);
+	ck_assert_int_eq(results[0], -INT32_MAX);
+	weft_tasklet_join(t);
+	end_other();
+}
+END_TEST
+
+/* --- one who ignores errors --- */
+
+static int ignore_all(void *n)
+{
+	while (*(int *)n < 1000) {
+		++*(int *)n;
+		weft_channel_receive(x, NULL);
+	}
+	return 0;
+}
+
+START_TEST(refuser_does_not_freeze_its_thread)
+{
+	int n = 0;
+	weft_tasklet t;
+
+	x = weft_channel_new(0, 0);
+	t = weft_spawn(ignore_all, &n);
+	weft_schedule();
+	weft_tasklet_kill(t, WEFT_PENDING);
+	for (int i = 0; i < 10; i++) {
+		int before = n;
+
+		ck_assert_int_eq(weft_schedule(), 0);
+		ck_assert_int_le(n, before + 2);
+		ck_assert_int_gt(n, before);
+	}
+	weft_run();
+	ck_assert_int_eq(n, 1000);
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+}
+END_TEST
+
+/* --- traps --- */
+
+/* Those that make it BLOCKED; pausing and running others are allowed. */
+static int (*const blocking[])(void) = { wait_receive, wait_send, wait_sleep,
+					 wait_for_ever, wait_thread };
+
+START_TEST(block_trap_refuses_to_wait)
+{
+	make_all();
+	ck_assert(!weft_set_block_trap(true));
+	ck_assert(weft_set_block_trap(true));
+	ck_assert_int_eq(blocking[_i](), -EAGAIN);
+	ck_assert_int_eq(weft_schedule(), 0);
+	ck_assert_int_eq(weft_sleep(0), 0);
+	ck_assert_int_eq(weft_pump(), 0);
+	ck_assert(weft_set_block_trap(false));
+	ck_assert_int_eq(weft_sleep(1000), 0);
+	end_other();
+}
+END_TEST
+
+START_TEST(switch_trap_refuses_to_switch)
+{
+	weft_tasklet t;
+
+	make_all();
+	t = weft_spawn(wait_here, NULL);
+	weft_schedule();
+	ck_assert_int_eq(weft_switch_trap(3), 0);
+	ck_assert_int_eq(weft_switch_trap(0), 3);
+	if (waits[_i] != wait_send && waits[_i] != wait_join)
+		ck_assert_int_eq(waits[_i](), -EPERM);
+	ck_assert_int_eq(weft_tasklet_kill(t, 0), -EPERM);
+	ck_assert_int_eq(weft_tasklet_state(t), WEFT_BLOCKED);
+	ck_assert_int_eq(weft_switch_trap(-3), 3);
+	ck_assert_int_eq(weft_channel_send(x, NULL), 0);
+	end_other();
+}
+END_TEST
+
+/* --- callbacks --- */
+
+static int n_switches, n_calls, n_refused;
+
+static void on_switch(weft_tasklet from, weft_tasklet to, void *ctx)
+{
+	n_switches++;
+	ck_assert_ptr_eq(ctx, &n_switches);
+	ck_assert(!weft_tasklet_equal(from, to));
+	/* none of what would switch */
+	n_refused += weft_schedule() == -EPERM;
+	n_refused += weft_sleep(1) == -EPERM;
+	n_refused += weft_schedule_remove() == -EPERM;
+	n_refused += weft_run() == -EPERM;
+}
+
+START_TEST(schedule_callback_may_not_switch)
+{
+	weft_set_schedule_callback(on_switch, &n_switches);
+	weft_spawn(do_nothing, NULL);
+	weft_spawn(do_nothing, NULL);
+	ck_assert_int_eq(weft_schedule(), 0);
+	ck_assert_int_eq(n_switches, 3);
+	ck_assert_int_eq(n_refused, 4 * 3);
+	weft_set_schedule_callback(NULL, NULL);
+	weft_spawn(do_nothing, NULL);
+	weft_run();
+	ck_assert_int_eq(n_switches, 3);
+}
+END_TEST
+
+static int n_run;
+
+static int count_up(void *arg)
+{
+	(void)arg;
+	n_run++;
+	return 0;
+}
+
+/* It kills whom it is told of: whoever is next runs, and is told of. */
+static void kill_first(weft_tasklet from, weft_tasklet to, void *ctx)
+{
+	(void)from, (void)ctx;
+	if (n_switches++ == 0)
+		ck_assert_int_eq(weft_tasklet_kill(to, WEFT_PENDING), 0);
+}
+
+START_TEST(schedule_callback_may_kill)
+{
+	weft_set_schedule_callback(kill_first, NULL);
+	weft_spawn(count_up, NULL);
+	weft_spawn(count_up, NULL);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(n_run, 1);
+	/* the killed one, the other one, and back */
+	ck_assert_int_eq(n_switches, 3);
+}
+END_TEST
+
+/* It spawns: behind all others. */
+static void spawn_once(weft_tasklet from, weft_tasklet to, void *ctx)
+{
+	(void)from, (void)to, (void)ctx;
+	if (n_switches++ == 0)
+		weft_spawn(count_up, NULL);
+}
+
+START_TEST(schedule_callback_may_spawn)
+{
+	weft_set_schedule_callback(spawn_once, NULL);
+	weft_spawn(count_up, NULL);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(n_run, 2);
+}
+END_TEST
+
+static void on_channel(weft_channel *ch, weft_tasklet t, bool sending,
+		       bool will_block, void *ctx)
+{
+	(void)t, (void)sending, (void)will_block, (void)ctx;
+	n_calls++;
+	/* not told of in turn, and refused, for nobody is there */
+	n_refused += weft_channel_receive(ch, NULL) == -EPERM;
+	n_refused += weft_channel_try_receive(ch, NULL) == -EAGAIN;
+}
+
+START_TEST(channel_callback_may_not_wait)
+{
+	x = weft_channel_new(0, 0);
+	weft_set_channel_callback(on_channel, NULL);
+	weft_spawn(wait_here, NULL);
+	weft_schedule();
+	ck_assert_int_eq(n_calls, 1);
+	ck_assert_int_eq(n_refused, 2);
+	weft_set_channel_callback(NULL, NULL);
+	ck_assert_int_eq(weft_channel_send(x, NULL), 0);
+	ck_assert_int_eq(n_calls, 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("control");
+
+	add_loop(s, "kill", kill_ends_every_wait, N_ELEMENTS(waits));
+	add_loop(s, "raise", raise_ends_every_wait_once, N_ELEMENTS(waits));
+	add_loop(s, "foreign", foreign_kill_ends_every_wait,
+		 N_ELEMENTS(waits) - 1);
+	add_case(s, "arguments", arguments_are_checked, raise_of_any_number);
+	add_case(s, "refusers", refuser_does_not_freeze_its_thread);
+	add_loop(s, "block trap", block_trap_refuses_to_wait,
+		 N_ELEMENTS(blocking));
+	add_loop(s, "switch trap", switch_trap_refuses_to_switch,
+		 N_ELEMENTS(waits));
+	add_case(s, "callbacks", schedule_callback_may_not_switch,
+		 schedule_callback_may_kill, schedule_callback_may_spawn,
+		 channel_callback_may_not_wait);
+	return run_suite(s);
+}
