@@ -6,13 +6,16 @@
 UNIT_TESTS = \
 	tests/unit/test_channel \
 	tests/unit/test_context \
+	tests/unit/test_control \
 	tests/unit/test_deadlock \
 	tests/unit/test_debug \
 	tests/unit/test_detach \
 	tests/unit/test_embed \
+	tests/unit/test_end \
 	tests/unit/test_fork \
 	tests/unit/test_inbox \
 	tests/unit/test_io \
+	tests/unit/test_io_kill \
 	tests/unit/test_scheduler \
 	tests/unit/test_stack \
 	tests/unit/test_start \

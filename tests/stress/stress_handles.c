@@ -29,11 +29,19 @@ static weft_channel *meeting; /* of all victims */
 static _Atomic(bool) must_end;
 static _Atomic(uint64_t) n_calls, n_pairs, n_victims;
 
+struct worker;
+
+struct pair {
+	struct worker *worker;
+	weft_channel *channel; /* NULL: free */
+	int n_left;
+};
+
 struct worker {
 	pthread_t thread;
 	struct random_state random;
 	weft_tasklet victims[VICTIMS];
-	int n_private; /* tasklets alive */
+	struct pair pairs[PRIVATE];
 	bool is_leaving;
 	bool restarts; /* ends now and then, with all that is left */
 };
@@ -92,24 +100,22 @@ static int be_a_victim(void *arg)
 
 /* --- private ones --- */
 
-struct pair {
-	struct worker *worker;
-	weft_channel *channel;
-	int n_left;
-};
-
 static void check(const struct pair *p, int rc, const char *what)
 {
 	if (rc && !(p->worker->is_leaving && rc == -ECANCELED))
 		stress_fail("a private tasklet's %s returned %d", what, rc);
 }
 
+static void free_pair(struct pair *p)
+{
+	weft_channel_unref(p->channel);
+	p->channel = NULL;
+}
+
 static void leave_pair(struct pair *p)
 {
-	p->worker->n_private--;
 	if (--p->n_left == 0) {
-		weft_channel_unref(p->channel);
-		free(p);
+		free_pair(p);
 		atomic_fetch_add(&n_pairs, 1);
 	}
 }
@@ -141,15 +147,26 @@ static int receive_privately(void *arg)
 	return be_private(arg, false);
 }
 
-static void start_pair(struct worker *w)
+static void renew_pairs(struct worker *w)
 {
-	struct pair *p = malloc(sizeof *p);
+	for (int i = 0; i < PRIVATE; i++) {
+		struct pair *p = &w->pairs[i];
 
-	*p = (struct pair){ .worker = w, .n_left = 2 };
-	p->channel = weft_channel_new(sizeof(int), 0);
-	w->n_private += 2;
-	weft_spawn(send_privately, p);
-	weft_spawn(receive_privately, p);
+		if (p->channel)
+			continue;
+		p->worker = w;
+		p->n_left = 2;
+		p->channel = weft_channel_new(sizeof(int), 0);
+		weft_spawn(send_privately, p);
+		weft_spawn(receive_privately, p);
+	}
+}
+
+/* Those that the end of a thread has killed before they ran. */
+static void free_pairs(struct worker *w)
+{
+	for (int i = 0; i < PRIVATE; i++)
+		free_pair(&w->pairs[i]);
 }
 
 /* --- the hammer --- */
@@ -239,8 +256,9 @@ static void end_all(struct worker *w)
 			weft_tasklet_kill(w->victims[i], WEFT_PENDING);
 		sched_yield();
 	}
-	if (w->n_private)
-		stress_fail("%d private tasklets are left", w->n_private);
+	for (int i = 0; i < PRIVATE; i++)
+		if (w->pairs[i].channel)
+			stress_fail("a private pair is left");
 }
 
 static void *work(void *arg)
@@ -251,12 +269,11 @@ static void *work(void *arg)
 
 	memset(w->victims, 0, sizeof w->victims);
 	w->is_leaving = false;
-	w->n_private = 0;
+	free_pairs(w);
 	publish(&w->random, weft_main());
 	while (!must_end && n_rounds-- > 0) {
 		renew_victims(w);
-		while (w->n_private < 2 * PRIVATE)
-			start_pair(w);
+		renew_pairs(w);
 		for (int i = 0; i < 50; i++)
 			hit(&w->random);
 		weft_schedule();
@@ -294,8 +311,10 @@ static void run_workers(bool restart)
 				 0);
 	}
 	must_end = true;
-	for (int i = 0; i < THREADS; i++)
+	for (int i = 0; i < THREADS; i++) {
 		pthread_join(workers[i].thread, NULL);
+		free_pairs(&workers[i]);
+	}
 	for (int i = 0; i < SLOTS; i++)
 		ck_assert(!weft_tasklet_alive(table[i].handle));
 	ck_assert_int_eq(weft_channel_balance(meeting), 0);
