@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
 
 /* Seconds after which a test counts as hanging. The slowest takes a few, and
  * Valgrind or a busy machine many times that. */
@@ -61,6 +63,17 @@ bool has_memory_to_itself(void);
 /* How many tasklets a test that wants very many should make: @wanted, or what
  * the tool it runs under is fit for. */
 int many_tasklets(int wanted);
+
+/* For code in a child process: ends that with status 1, and says where it went
+ * wrong. */
+#define EXPECT(condition)                                                  \
+	do {                                                               \
+		if (!(condition)) {                                        \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, \
+				#condition);                               \
+			_exit(1);                                          \
+		}                                                          \
+	} while (0)
 
 /* Runs @body in a process of its own, which may not have used weft before the
  * call, and reads what it writes to standard error.

@@ -14,15 +14,6 @@
 
 #include "support.h"
 
-/* Of bodies of children: says where it went wrong. */
-#define EXPECT(condition)                                                  \
-	do {                                                               \
-		if (!(condition)) {                                        \
-			fprintf(stderr, "%d: %s\n", __LINE__, #condition); \
-			_exit(1);                                          \
-		}                                                          \
-	} while (0)
-
 static char errors[8192];
 
 static void expect_child(int (*body)(void))

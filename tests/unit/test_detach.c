@@ -13,14 +13,6 @@
 
 #include "support.h"
 
-#define EXPECT(condition)                                                  \
-	do {                                                               \
-		if (!(condition)) {                                        \
-			fprintf(stderr, "%d: %s\n", __LINE__, #condition); \
-			_exit(1);                                          \
-		}                                                          \
-	} while (0)
-
 static weft_channel *x;
 static char said[128];
 

@@ -19,14 +19,6 @@
 
 #include "support.h"
 
-#define EXPECT(condition)                                                  \
-	do {                                                               \
-		if (!(condition)) {                                        \
-			fprintf(stderr, "%d: %s\n", __LINE__, #condition); \
-			_exit(1);                                          \
-		}                                                          \
-	} while (0)
-
 static weft_channel *x, *y;
 
 static void make_channels(void)
@@ -57,7 +49,7 @@ static int n_slept;
 static int sleep_a_bit(void *arg)
 {
 	(void)arg;
-	weft_sleep(10 * WEFT_MILLISECOND);
+	weft_sleep(100 * WEFT_MILLISECOND);
 	n_slept++;
 	return 0;
 }
