@@ -144,7 +144,7 @@ static int a_timer_is_hope(void)
 	make_channels();
 	weft_spawn(sleep_and_send, NULL);
 	EXPECT(weft_channel_receive(x, &value) == 0 && value == 6);
-	EXPECT(weft_run_until(weft_now() + WEFT_MILLISECOND) == 0);
+	EXPECT(weft_run() == 0);
 	return 0;
 }
 
@@ -401,6 +401,9 @@ static int (*const bodies[])(void) = {
 
 START_TEST(verdict)
 {
+	/* Valgrind calls lost what only a stack that has ended knew of. */
+	if (is_under_valgrind() && bodies[_i] == one_after_the_other)
+		return;
 	expect_child(bodies[_i]);
 }
 END_TEST

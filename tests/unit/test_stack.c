@@ -136,7 +136,7 @@ START_TEST(promise_without_address_space)
 	size_t n = 0;
 	int rc = 0;
 
-	if (UNDER_ASAN || UNDER_TSAN)
+	if (!has_memory_to_itself())
 		return;
 	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
 	while (n <= MORE_THAN_FIT && !rc) {
