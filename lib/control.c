@@ -62,6 +62,22 @@ static int request_raise(struct scheduler *s, weft_tasklet t, int err)
 	return word & REQUEST_QUEUED ? 0 : hand_in(s, t.task);
 }
 
+/* Has a tasklet that has been marked leave what it waits in. */
+static void call_off(struct scheduler *s, struct weft_task *t)
+{
+	uint8_t state = peek(t->state);
+	struct waiter *w = t->waiter;
+
+	if (t->n_shields)
+		return;
+	if (state == WEFT_PAUSED) {
+		weft__interrupt_pause(s, t);
+	} else if (state == WEFT_BLOCKED && w->kind->cancel(s, w)) {
+		w->called_off = true;
+		weft__wake_local(s, t);
+	}
+}
+
 static void interrupt_as_requested(struct scheduler *s, struct weft_task *t,
 				   uint64_t word)
 {
@@ -72,8 +88,15 @@ static void interrupt_as_requested(struct scheduler *s, struct weft_task *t,
 		int err = t->err;
 
 		word = weft__task_unlock(t, 0, REQUEST_RAISE);
-		if (word & REQUEST_RAISE)
+		if (!(word & REQUEST_RAISE))
+			return;
+		if (weft__task_is_fresh(t)) {
 			weft__task_interrupt(s, t, err);
+			return;
+		}
+		/* `err` is there already, or a later one that replaces it. */
+		t->attention |= ATTENTION_RAISED;
+		call_off(s, t);
 	}
 }
 
@@ -197,7 +220,6 @@ static void mark(struct weft_task *t, int err)
 bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err)
 {
 	uint8_t state = peek(t->state);
-	struct waiter *w = t->waiter;
 
 	if (weft__task_is_fresh(t)) {
 		if (state == WEFT_RUNNABLE)
@@ -206,14 +228,7 @@ bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err)
 		return false;
 	}
 	mark(t, err);
-	if (t->n_shields)
-		return true;
-	if (state == WEFT_PAUSED) {
-		weft__interrupt_pause(s, t);
-	} else if (state == WEFT_BLOCKED && w->kind->cancel(s, w)) {
-		w->called_off = true;
-		weft__wake_local(s, t);
-	}
+	call_off(s, t);
 	return true;
 }
 

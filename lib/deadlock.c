@@ -321,16 +321,12 @@ bool weft__deadlock_confirm(struct scheduler *s, uint64_t n_attached)
 	uint64_t nobody = 0;
 	bool is_confirmed;
 
-	weft__thread_lock_registry();
-	is_confirmed = !has_strangers();
-	weft__thread_unlock_registry();
-	if (!is_confirmed)
-		return false;
-	/* From here on the caller is awake, or it is not the one. */
+	/* From here on the caller is awake, or it is not the one: and nobody else can
+	 * be told, and start threads, while it looks for strangers. */
 	if (!atomic_compare_exchange_strong(&actors, &nobody, AWAKE))
 		return false;
 	weft__thread_lock_registry();
-	is_confirmed = weft__thread_n_ever() == n_attached;
+	is_confirmed = !has_strangers() && weft__thread_n_ever() == n_attached;
 	if (is_confirmed && report)
 		write_report(s);
 	weft__thread_unlock_registry();
