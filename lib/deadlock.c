@@ -155,7 +155,8 @@ void weft__deadlock_renew(bool is_attached)
 
 #ifdef WEFT__TSAN
 /* ThreadSanitizer has a thread of its own, which blocks all signals that can be
- * blocked. A user's thread that does so too is taken for it. */
+ * blocked, of late all but SIGSYS. A user's thread that does so too is taken for
+ * it. */
 static bool is_sanitizers(pid_t tid)
 {
 	static const unsigned long long all = 0xfffffffe7ffbfeff;
@@ -169,7 +170,7 @@ static bool is_sanitizers(pid_t tid)
 		sscanf(line, "SigBlk: %llx", &blocked);
 	if (file)
 		fclose(file);
-	return blocked == all;
+	return (blocked | 1ULL << (SIGSYS - 1)) == all;
 }
 #else
 static bool is_sanitizers(pid_t tid)
