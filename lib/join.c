@@ -7,7 +7,7 @@
  *
  *	joiner    id is there, LOCKED is not -> LOCKED (CAS, acquire)
  *	          links its waiter; LOCKED -> JOINED (CAS, release); blocks
- *	end       neither bit -> no id (CAS, release), in tasklet.c; else
+ *	end       neither bit -> no id (CAS, acquire, release), in tasklet.c; else
  *	          takes the lock likewise; takes the list; clears id and all bits
  *	          but REQUEST_QUEUED (CAS, release); wakes all
  *	call-off  takes the lock likewise; unlinks; LOCKED -> none (CAS)
@@ -16,7 +16,8 @@
  * the end nobody takes it any more, whatever tenant the memory has by then: a
  * joiner that comes late finds that the tasklet has ended, and one who is late
  * to call off finds that it has been claimed, and waits for its wake. The acquire
- * of each lock pairs with the release of the unlock before.
+ * of each lock, and of an end that needs none, pairs with the release of the
+ * unlock before.
  *
  * (tests/model/join.pml)
  */

@@ -262,9 +262,10 @@ static INLINE void retire(struct scheduler *s, struct weft_task *t, int result)
 			return;
 		}
 		/* release: who finds the id gone finds the end before it
-		 * [task.1] */
+		 * [task.1]; acquire: what a joiner that called off has written,
+		 * before a later tenant writes there [task.2] */
 	} while (unlikely(!atomic_compare_exchange_weak_explicit(
-		&t->word, &word, word & REQUEST_QUEUED, memory_order_release,
+		&t->word, &word, word & REQUEST_QUEUED, memory_order_acq_rel,
 		memory_order_relaxed)));
 }
 

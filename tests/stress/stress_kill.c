@@ -215,7 +215,7 @@ enum { JOINERS = 8 };
 static struct {
 	weft_tasklet target;
 	_Atomic(unsigned) round; /* odd: the target is there */
-	_Atomic(int) n_done;
+	_Atomic(int) n_there, n_done;
 	weft_tasklet joiners[JOINERS];
 	_Atomic(uint64_t) n_joined, n_late;
 } meet;
@@ -232,6 +232,7 @@ static int keep_joining(void *arg)
 	unsigned seen = 0;
 
 	meet.joiners[(uintptr_t)arg] = weft_current();
+	meet.n_there++;
 	for (;;) {
 		unsigned round = meet.round;
 		int rc;
@@ -273,6 +274,8 @@ START_TEST(join_against_the_end)
 		ck_assert_int_eq(
 			weft_thread_start(&ids[i], start_joiners, (void *)i),
 			0);
+	while (meet.n_there < JOINERS)
+		sched_yield();
 	for (unsigned round = 1; weft_now() < end; round += 2) {
 		meet.n_done = 0;
 		meet.target =
