@@ -62,20 +62,29 @@ static int request_raise(struct scheduler *s, weft_tasklet t, int err)
 	return word & REQUEST_QUEUED ? 0 : hand_in(s, t.task);
 }
 
-/* Has a tasklet that has been marked leave what it waits in. */
-static void call_off(struct scheduler *s, struct weft_task *t)
+void weft__call_off(struct scheduler *s, struct weft_task *t)
 {
 	uint8_t state = peek(t->state);
 	struct waiter *w = t->waiter;
 
-	if (t->n_shields)
-		return;
 	if (state == WEFT_PAUSED) {
 		weft__interrupt_pause(s, t);
 	} else if (state == WEFT_BLOCKED && w->kind->cancel(s, w)) {
 		w->called_off = true;
 		weft__wake_local(s, t);
 	}
+}
+
+static bool is_open(const struct weft_task *t)
+{
+	return !t->n_shields && !(t->flags & TASK_IS_DEAF);
+}
+
+/* For a kill or a raise. */
+static void call_off_if_open(struct scheduler *s, struct weft_task *t)
+{
+	if (is_open(t))
+		weft__call_off(s, t);
 }
 
 static void interrupt_as_requested(struct scheduler *s, struct weft_task *t,
@@ -96,7 +105,7 @@ static void interrupt_as_requested(struct scheduler *s, struct weft_task *t,
 		}
 		/* `err` is there already, or a later one that replaces it. */
 		t->attention |= ATTENTION_RAISED;
-		call_off(s, t);
+		call_off_if_open(s, t);
 	}
 }
 
@@ -228,7 +237,7 @@ bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err)
 		return false;
 	}
 	mark(t, err);
-	call_off(s, t);
+	call_off_if_open(s, t);
 	return true;
 }
 
@@ -236,7 +245,7 @@ bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err)
 static bool would_switch(const struct weft_task *t)
 {
 	return !weft__task_is_fresh(t) &&
-	       (!t->n_shields ||
+	       (is_open(t) ||
 		peek(((struct weft_task *)t)->state) == WEFT_RUNNABLE);
 }
 

@@ -108,18 +108,19 @@ WEFT_API int weft_close(int fd)
 {
 	struct io_uring_sqe sqe = { 0 };
 	struct scheduler *s = weft__scheduler();
+	bool was_deaf;
 	int rc;
 
 	if (!s)
 		return close_at_once(fd);
-	/* A tasklet that was killed closes, too. */
-	weft_shield_begin();
+	/* A tasklet that was killed, or is out of time, closes, too. */
+	was_deaf = weft__deafen(peek(s->current));
 	if (weft__engine_is_busy(&s->engine, fd))
 		cancel_all_on(fd);
 	io_uring_prep_close(&sqe, fd);
 	rc = weft__may_wait(s) || weft__engine_open(s) ? close_at_once(fd)
 						       : weft__await(&sqe);
-	weft_shield_end();
+	weft__undeafen(peek(s->current), was_deaf);
 	return rc;
 }
 

@@ -9,6 +9,7 @@ lib_libweft_la_SOURCES = \
 	lib/channel.c lib/channel.h \
 	lib/context.c lib/context.h \
 	lib/control.c \
+	lib/deadline.c \
 	lib/deadlock.c lib/deadlock.h \
 	lib/debug.c lib/debug.h \
 	lib/embed.c \

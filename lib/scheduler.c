@@ -266,23 +266,41 @@ void weft__switch_to_careful(struct scheduler *s, struct weft_task *to)
 		weft__switch_to(s, to);
 }
 
-int weft__interruption(struct weft_task *t)
+static int consume_raised(struct weft_task *t)
 {
 	int err;
 
-	if (t->n_shields)
-		return 0;
-	if (t->attention & ATTENTION_KILLED) {
-		t->flags |= TASK_WAS_REFUSED;
-		return -ECANCELED;
-	}
-	if (!(t->attention & ATTENTION_RAISED))
-		return 0;
 	t->attention &= (uint8_t)~ATTENTION_RAISED;
 	(void)weft__task_lock(t, weft__task_id(t));
 	err = t->err;
 	weft__task_unlock(t, 0, REQUEST_RAISE);
 	return -err;
+}
+
+static bool has_timed_out(struct weft_task *t)
+{
+	static const int timed_out = ATTENTION_TIMED_OUT | ATTENTION_SCOPELESS;
+
+	if ((t->attention & (ATTENTION_SCOPED | timed_out)) == ATTENTION_SCOPED)
+		weft__look_at_scopes(t);
+	return t->attention & timed_out;
+}
+
+int weft__interruption(struct weft_task *t)
+{
+	int rc = 0;
+
+	if (t->flags & TASK_IS_DEAF)
+		return 0;
+	if (!t->n_shields && t->attention & ATTENTION_KILLED)
+		rc = -ECANCELED;
+	else if (!t->n_shields && t->attention & ATTENTION_RAISED)
+		return consume_raised(t);
+	else if (has_timed_out(t))
+		rc = -ETIMEDOUT;
+	if (rc)
+		t->flags |= TASK_WAS_REFUSED;
+	return rc;
 }
 
 static void give_way(struct scheduler *s, struct weft_task *t)

@@ -85,6 +85,7 @@ struct scheduler {
 	void *on_channel_ctx;
 	struct embedding *embedding; /* see embed.c */
 	struct timer_queue timers;
+	struct scope *free_scopes; /* see deadline.c */
 	struct stack_cache stacks;
 	struct engine engine;
 
@@ -345,9 +346,39 @@ static INLINE void weft__block(struct scheduler *s, struct waiter *w,
 	}
 }
 
-/* What a blocking call must return for a kill or a raise, which it consumes; 0
- * if there is none, or a shield is up. */
+/* What a blocking call must return for a kill, a raise, which it consumes, or a
+ * deadline; 0 if there is none, or a shield is up. */
 int weft__interruption(struct weft_task *t);
+
+/* Has a tasklet of this thread leave what it waits in, or lets it go on if it is
+ * paused: for whoever has marked it for weft__interruption(). */
+void weft__call_off(struct scheduler *s, struct weft_task *t);
+
+/* For what a call has to see through, and so must wait whatever happens. Returns
+ * what is to be handed to weft__undeafen() after it. */
+static inline bool weft__deafen(struct weft_task *t)
+{
+	bool was_deaf = t->flags & TASK_IS_DEAF;
+
+	t->flags |= TASK_IS_DEAF;
+	return was_deaf;
+}
+
+static inline void weft__undeafen(struct weft_task *t, bool was_deaf)
+{
+	if (!was_deaf)
+		t->flags &= (uint8_t)~TASK_IS_DEAF;
+}
+
+/* --- deadline.c --- */
+
+/* Marks those scopes whose moment has come. */
+void weft__look_at_scopes(struct weft_task *t);
+
+/* Ends all scopes of a tasklet. */
+void weft__drop_scopes(struct scheduler *s, struct weft_task *t);
+
+void weft__free_scopes(struct scheduler *s);
 
 /* What a blocking call returns that has waited. */
 static INLINE int weft__outcome(struct weft_task *t, const struct waiter *w)

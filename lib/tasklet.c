@@ -349,7 +349,9 @@ static NOINLINE _Noreturn void end_slowly(struct scheduler *s,
 	struct weft_task *next;
 
 	t->n_shields++;
+	weft__drop_scopes(s, t);
 	weft__task_run_deferred(s, t);
+	weft__drop_scopes(s, t);
 	tell_failure(t, result);
 	if (t->attention & ATTENTION_OWN_FPU)
 		arch_fpu_load(&s->fpu);
@@ -379,6 +381,7 @@ static _Noreturn void run_tasklets(void *first)
 	weft__context_arrived(&t->context);
 	for (;;) {
 		struct scheduler *s = weft__self;
+		weft_fn fn = t->fn;
 		void *arg = t->arg;
 		int result;
 
@@ -386,8 +389,9 @@ static _Noreturn void run_tasklets(void *first)
 			arch_fpu_save(&s->fpu);
 			arch_fpu_load(&t->fpu);
 		}
+		t->scopes = NULL;
 		t->data = NULL;
-		result = t->fn(arg);
+		result = fn(arg);
 		if (unlikely(t->deferred || t->attention || result < 0 ||
 			     s->on_schedule))
 			end_slowly(s, t, result);
@@ -936,6 +940,8 @@ static void abandon(struct scheduler *s, struct weft_task *t)
 			weft__engine_poll(s);
 		}
 	free_deferred(t);
+	if (!weft__task_is_fresh(t))
+		weft__drop_scopes(s, t);
 	retire(s, t, -ECANCELED);
 	count(s->abandoned);
 }

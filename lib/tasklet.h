@@ -39,13 +39,18 @@ enum {
 	ATTENTION_RAISED = 2, /* task->err */
 	ATTENTION_OWN_FPU = 4,
 	ATTENTION_BLOCK_TRAP = 8,
+	ATTENTION_SCOPED = 16,    /* task->scopes; the clock counts */
+	ATTENTION_TIMED_OUT = 32, /* one of them has run out */
+	ATTENTION_SCOPELESS = 64  /* there was no memory for one */
 };
 
 /* task->flags, owner only. */
 enum {
 	TASK_INSIDE_RUN = 1,
-	TASK_WAS_REFUSED = 2, /* the last call returned that it was killed */
+	TASK_WAS_REFUSED = 2, /* the last call returned that it was killed, or
+				 that a deadline has passed */
 	TASK_BORN_PAUSED = 4, /* for REQUEST_NEW */
+	TASK_IS_DEAF = 8      /* nothing interrupts it, see weft__deafen() */
 };
 
 /* task->about: set at birth, read by any thread. */
@@ -96,7 +101,10 @@ struct weft_task {
 	/* the second line */
 	struct inbox_node node; /* any thread, by whoever set REQUEST_QUEUED */
 	_Atomic(uint64_t) word; /* any thread */
-	weft_fn fn;
+	union {
+		weft_fn fn;           /* never started */
+		struct scope *scopes; /* the innermost, see deadline.c */
+	};
 	union {
 		void *arg;  /* never started */
 		void *data; /* the user's */

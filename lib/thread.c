@@ -138,6 +138,7 @@ static void end_all(struct scheduler *s)
 	bool has_deferred;
 
 	s->main->n_shields++;
+	weft__drop_scopes(s, s->main);
 	s->main->attention &= (uint8_t)~ATTENTION_BLOCK_TRAP;
 	if (peek(s->alive))
 		end_tasklets(s);
@@ -192,6 +193,7 @@ static void free_parts(struct scheduler *s, bool stacks_too)
 	weft__engine_close(s);
 	if (stacks_too)
 		weft__stack_free_all(&s->stacks);
+	weft__free_scopes(s);
 	weft__timer_free(&s->timers);
 	free(s->queue);
 	s->queue = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * time - the clock and sleeping
+ * time - the clock, sleeping, and time limits
  */
 #ifndef WEFT_TIME_H
 #define WEFT_TIME_H
@@ -38,6 +38,41 @@ WEFT_API int weft_sleep(int64_t ns);
  * Context: any tasklet; switches.
  */
 WEFT_API int weft_sleep_until(int64_t deadline);
+
+/** A time limit for the blocking calls of a tasklet. Its fields are private. */
+struct weft_deadline {
+	void *weft__scope;
+	uintptr_t weft__before;
+};
+
+/**
+ * weft_deadline_begin - limit the blocking calls of this tasklet from here on
+ * @d:    the caller's, up to weft_deadline_end()
+ * @when: nanoseconds of weft_now(); one that has passed counts at once;
+ *        WEFT_FOREVER: no limit
+ *
+ * Until weft_deadline_end(@d), every blocking call of the calling tasklet, on a
+ * channel, of I/O, a lock, a join, weft_run() alike, returns -ETIMEDOUT once
+ * @when has passed, also when it need not wait; a shield does not hide that.
+ * Scopes nest, and the earliest deadline counts. What a call that is given up has
+ * been handed is not lost, as with weft_tasklet_kill().
+ *
+ * A scope costs one timer, however many calls are made inside. When there is no
+ * memory for it, it counts as run out from its beginning. One that is not ended
+ * lasts until an outer one is, or the tasklet.
+ *
+ * Context: any tasklet, for itself; never switches.
+ */
+WEFT_API void weft_deadline_begin(struct weft_deadline *d, int64_t when);
+
+/**
+ * weft_deadline_end - end a scope, and those inside that are still open
+ * @d: from weft_deadline_begin() by the same tasklet; once
+ *
+ * Return: whether the scope's deadline has passed.
+ * Context: any tasklet, for itself; never switches.
+ */
+WEFT_API bool weft_deadline_end(struct weft_deadline *d);
 
 WEFT_END_DECLS
 

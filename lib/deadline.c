@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Deadline scopes: a time limit for all blocking calls between a begin and its
+ * end.
+ *
+ * A scope has one timer, armed when it begins. The calls inside arm nothing. The
+ * tasklet carries ATTENTION_SCOPED, so its calls take their careful ways, and
+ * weft__interruption(), which all of them ask anyway, looks at the clock: a
+ * deadline counts from its moment on, whether the timer has been looked at since
+ * or not. The timer is for those that wait: it calls their wait off as a kill
+ * does, on the owner's thread.
+ *
+ * The record of a scope is the scheduler's, not part of the user's struct: a
+ * scope that is never ended, because a function returned or its thread ended, is
+ * then only one that goes on until an outer one or the tasklet ends.
+ *
+ * Rejected: keeping the deadline in the descriptor and arming a timer in each
+ * call that waits, 25 ns to arm and cancel each time.
+ */
+#include <stdlib.h>
+#include <weft/time.h>
+
+#include "scheduler.h"
+
+struct scope {
+	struct timer timer; /* first */
+	struct scope *outer;
+	struct weft_task *task;
+	int64_t deadline;
+	bool has_run_out;
+};
+
+static void note_run_out(struct scope *scope)
+{
+	scope->has_run_out = true;
+	scope->task->attention |= ATTENTION_TIMED_OUT;
+}
+
+static void run_out(struct scheduler *s, struct timer *t)
+{
+	struct scope *scope = (struct scope *)t;
+
+	note_run_out(scope);
+	if (!(scope->task->flags & TASK_IS_DEAF))
+		weft__call_off(s, scope->task);
+}
+
+void weft__look_at_scopes(struct weft_task *t)
+{
+	int64_t now = weft_now();
+
+	for (struct scope *scope = t->scopes; scope; scope = scope->outer)
+		if (scope->deadline <= now)
+			note_run_out(scope);
+}
+
+/* Takes the innermost scope off. */
+static void drop_scope(struct scheduler *s, struct weft_task *t)
+{
+	struct scope *scope = t->scopes;
+
+	weft__timer_cancel(&s->timers, &scope->timer);
+	t->scopes = scope->outer;
+	scope->outer = s->free_scopes;
+	s->free_scopes = scope;
+}
+
+/* What those that are left say of the tasklet. */
+static void renew_attention(struct weft_task *t)
+{
+	t->attention &= (uint8_t) ~(ATTENTION_SCOPED | ATTENTION_TIMED_OUT);
+	for (struct scope *scope = t->scopes; scope; scope = scope->outer)
+		t->attention |= scope->has_run_out
+					? ATTENTION_SCOPED | ATTENTION_TIMED_OUT
+					: ATTENTION_SCOPED;
+}
+
+void weft__drop_scopes(struct scheduler *s, struct weft_task *t)
+{
+	while (t->scopes)
+		drop_scope(s, t);
+	t->attention &= (uint8_t) ~(ATTENTION_SCOPED | ATTENTION_TIMED_OUT |
+				    ATTENTION_SCOPELESS);
+}
+
+void weft__free_scopes(struct scheduler *s)
+{
+	while (s->free_scopes) {
+		struct scope *scope = s->free_scopes;
+
+		s->free_scopes = scope->outer;
+		free(scope);
+	}
+}
+
+/* NULL when there is no memory for it or its timer. */
+static struct scope *new_scope(struct scheduler *s, int64_t deadline)
+{
+	struct scope *scope = s->free_scopes;
+
+	if (!scope && !(scope = malloc(sizeof *scope)))
+		return NULL;
+	s->free_scopes = s->free_scopes ? scope->outer : NULL;
+	*scope = (struct scope){ .timer.fire = run_out,
+				 .task = peek(s->current),
+				 .deadline = deadline };
+	if (deadline == WEFT_FOREVER ||
+	    weft__timer_arm(&s->timers, &scope->timer, deadline) == 0)
+		return scope;
+	scope->outer = s->free_scopes;
+	s->free_scopes = scope;
+	return NULL;
+}
+
+WEFT_API void weft_deadline_begin(struct weft_deadline *d, int64_t when)
+{
+	struct scheduler *s = weft__scheduler();
+	struct scope *scope;
+	struct weft_task *t;
+
+	*d = (struct weft_deadline){ 0 };
+	if (!s)
+		return;
+	t = peek(s->current);
+	scope = new_scope(s, when);
+	if (!scope) {
+		d->weft__before = t->attention & ATTENTION_SCOPELESS;
+		t->attention |= ATTENTION_SCOPELESS;
+		return;
+	}
+	scope->outer = t->scopes;
+	t->scopes = scope;
+	t->attention |= ATTENTION_SCOPED;
+	d->weft__scope = scope;
+}
+
+static bool is_scope_of(const struct weft_task *t, const struct scope *scope)
+{
+	const struct scope *each = t->scopes;
+
+	while (each && each != scope)
+		each = each->outer;
+	return each;
+}
+
+WEFT_API bool weft_deadline_end(struct weft_deadline *d)
+{
+	struct scheduler *s = weft__self;
+	struct scope *scope = d->weft__scope;
+	struct weft_task *t;
+	bool has_run_out;
+
+	if (!s)
+		return false;
+	t = peek(s->current);
+	if (!scope) {
+		t->attention &= (uint8_t)~ATTENTION_SCOPELESS;
+		t->attention |= (uint8_t)d->weft__before;
+		return true;
+	}
+	REQUIRE(is_scope_of(t, scope),
+		"weft_deadline_end() of a scope that this tasklet is not in");
+	has_run_out = scope->has_run_out || scope->deadline <= weft_now();
+	while (t->scopes != scope)
+		drop_scope(s, t);
+	drop_scope(s, t);
+	renew_attention(t);
+	d->weft__scope = NULL;
+	return has_run_out;
+}
