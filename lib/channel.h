@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The channel's descriptor, and what passing an element (channel.c), waiting on
+ * several channels (select.c) and the channels' memory (channel_pool.c) share.
+ */
 #ifndef WEFT__CHANNEL_H
 #define WEFT__CHANNEL_H
 
@@ -7,30 +11,216 @@
 #include <stdint.h>
 #include <weft/channel.h>
 
+#include "debug.h"
 #include "lock.h"
 #include "waiter.h"
 
 enum { CHANNEL_NAME_SIZE = 32 };
 
+/* channel->special: 0 is an open rendezvous channel where only plain senders and
+ * receivers wait, for which passing an element has its fastest way. */
+enum {
+	CHANNEL_IS_BUFFERED = 1,
+	CHANNEL_IS_CLOSING = 2,
+	/* One for each waiter that is not plain and each error in the buffer. */
+	CHANNEL_ONE_SPECIAL = 4
+};
+
 struct weft_channel {
-	/* under lock; balance, preference and schedule_all are read by any
-	 * thread */
+	/* under lock; the atomic ones are read by any thread */
 	struct lock lock;
-	_Atomic(int) balance;
-	struct waiter *first; /* the oldest; all send or all receive */
-	struct waiter *last;
-	_Atomic(uintptr_t) spinner; /* see [channel.2] */
-	uint64_t mail;
-	size_t element_size; /* never changes */
-	uint32_t references;
+	_Atomic(int) waiting;               /* senders, less receivers */
+	struct waiter *senders, *receivers; /* queues, see below */
+	_Atomic(uintptr_t) spinner;         /* see [channel.2] */
+	union {
+		uint64_t mail;
+		char *buffer; /* of one that is buffered */
+	};
+	uint32_t element_size; /* these two never change */
+	uint32_t capacity;
+	_Atomic(uint32_t) n_buffered;
+	uint32_t oldest; /* the slot of the oldest element in the buffer */
+	_Atomic(uint32_t) special;
 	_Atomic(int8_t) preference;
 	_Atomic(bool) schedule_all;
 
-	char name[CHANNEL_NAME_SIZE]; /* under lock */
-	struct weft_channel *next_free;
+	/* under lock: the second line */
+	uint32_t references;
+	int *errors; /* per slot; 0: an element; NULL: there never was one */
+	void (*drop)(void *element, void *ctx);
+	union {
+		void *drop_ctx;
+		struct weft_channel *next_free; /* in the pool */
+	};
+	char name[CHANNEL_NAME_SIZE];
 } __attribute__((aligned(64)));
 
-_Static_assert(offsetof(struct weft_channel, name) <= 64,
+_Static_assert(offsetof(struct weft_channel, references) <= 64,
 	       "what passing an element needs is one cache line");
+_Static_assert(sizeof(struct weft_channel) == 128, "two cache lines");
+
+/* A waiter of a selection: one per case, in the queue of its channel. */
+struct select_case {
+	struct waiter waiter;
+	struct selection *selection;
+	struct weft_channel *home;
+};
+
+/* One that sends an error. */
+struct error_sender {
+	struct waiter waiter;
+	int error;
+};
+
+/* --- queues: the first one's prev is the last --- */
+
+static INLINE void weft__waiters_append(struct waiter **queue, struct waiter *w)
+{
+	struct waiter *first = *queue;
+
+	w->next = NULL;
+	if (first) {
+		w->prev = first->prev;
+		first->prev->next = w;
+		first->prev = w;
+	} else {
+		w->prev = w;
+		*queue = w;
+	}
+}
+
+static INLINE void weft__waiters_take_first(struct waiter **queue)
+{
+	struct waiter *w = *queue;
+
+	*queue = w->next;
+	if (w->next)
+		w->next->prev = w->prev;
+}
+
+static inline void weft__waiters_take(struct waiter **queue, struct waiter *w)
+{
+	struct waiter *first = *queue;
+
+	if (w == first) {
+		weft__waiters_take_first(queue);
+		return;
+	}
+	w->prev->next = w->next;
+	if (w->next)
+		w->next->prev = w->prev;
+	else
+		first->prev = w->prev;
+}
+
+/* --- a channel's --- */
+
+/* Where those wait whom a call of @direction meets: 1: a send, -1: a receive. */
+static INLINE struct waiter **weft__peers(struct weft_channel *ch,
+					  int direction)
+{
+	return direction > 0 ? &ch->receivers : &ch->senders;
+}
+
+/* Under the lock, as all of these. @w is of a call of that direction. */
+static INLINE void weft__channel_link(struct weft_channel *ch, struct waiter *w,
+				      int direction)
+{
+	weft__waiters_append(direction > 0 ? &ch->senders : &ch->receivers, w);
+	poke(ch->waiting, peek(ch->waiting) + direction);
+	/* relaxed here and below: read under the lock, or as a hint */
+	poke(w->channel, ch); /* [channel.1] */
+}
+
+/* Counts a special waiter, or an error in the buffer, in or out. */
+static inline void weft__channel_count_special(struct weft_channel *ch, int by)
+{
+	poke(ch->special,
+	     peek(ch->special) + (uint32_t)(by * CHANNEL_ONE_SPECIAL));
+}
+
+/* Takes any waiter out that is linked. */
+void weft__channel_unlink(struct weft_channel *ch, struct waiter *w);
+
+/* Whether nobody can use the channel any more: then it is to be freed, when its
+ * lock has been let go. */
+static inline bool weft__channel_is_unused(const struct weft_channel *ch)
+{
+	return !ch->references && !ch->senders && !ch->receivers;
+}
+
+void weft__channel_free(struct weft_channel *ch);
+
+/* What a send and a receive have in common; where these are constants, they make
+ * a body of its own of each. */
+struct pass {
+	int direction; /* 1: a send, -1: a receive: what `waiting` moves by */
+	int error;     /* sent in place of an element; 0: none */
+	bool careful;
+	bool waits;
+	bool spares_errors; /* an error is left for the next receive */
+	bool selects;       /* whether nothing has moved is to be told apart */
+	bool untold; /* careful: the channel callback is still to be called */
+};
+
+/* How a call can go through at this moment, and with which peer, if any. */
+enum way { WAY_NONE, WAY_PEER, WAY_BUFFER, WAY_CLOSED };
+
+enum way weft__find_way(struct weft_channel *ch, int direction,
+			struct waiter **peer);
+
+/* The general way of an operation; called with the lock held, which it lets go
+ * of. 0, what the call returns, or one of these: nothing has moved. */
+int weft__pass(struct scheduler *s, struct weft_channel *ch, void *element,
+	       struct pass p, bool locked);
+
+enum {
+	PASS_TELL_READY = 1, /* the channel callback is to be called first */
+	PASS_TELL_BLOCKS,
+	PASS_GONE,   /* for a selection: it is not ready any more */
+	PASS_TRAPPED /* for a selection: it would switch, and must not */
+};
+
+void weft__tell(struct scheduler *s, struct weft_channel *ch, int direction,
+		bool will_block);
+
+/* How a waiter is described that waits in a queue. */
+void weft__describe_waiter(const struct waiter *w, char *text, size_t size,
+			   const char *verb);
+
+/* --- select.c --- */
+
+extern const struct wait_kind weft__selecting_send HIDDEN;
+extern const struct wait_kind weft__selecting_receive HIDDEN;
+
+static inline bool weft__waiter_is_case(const struct waiter *w)
+{
+	return w->kind == &weft__selecting_send ||
+	       w->kind == &weft__selecting_receive;
+}
+
+/* Whether none of the selection's cases has been claimed. */
+bool weft__select_is_open(const struct waiter *w);
+
+/* Whether a waiter can still be claimed. */
+static inline bool weft__waiter_is_live(const struct waiter *w)
+{
+	return !weft__waiter_is_case(w) || weft__select_is_open(w);
+}
+
+/* The first of a queue for which that is so. */
+static inline struct waiter *weft__first_live(struct waiter *w)
+{
+	while (w && !weft__waiter_is_live(w))
+		w = w->next;
+	return w;
+}
+
+/* Claims the selection for this case of it: false if it has been already. */
+bool weft__select_claim(struct waiter *w);
+
+/* Takes the other cases of a claimed selection out of their queues. Without a
+ * lock held. Returns the waiter that is to be woken. */
+struct waiter *weft__select_settle(struct waiter *w);
 
 #endif /* WEFT__CHANNEL_H */

@@ -17,6 +17,10 @@
 #define NOINLINE __attribute__((noinline))
 #define INLINE   inline __attribute__((always_inline))
 
+/* -fvisibility says nothing of what is declared only: without this, access goes
+ * through the global offset table. */
+#define HIDDEN __attribute__((visibility("hidden")))
+
 _Noreturn void weft__fail(const char *what, const char *where);
 
 /* One line on standard error, in one write, so that lines do not mix. */

@@ -17,7 +17,7 @@ void weft__started_lock(void);
 void weft__started_unlock(void);
 void weft__started_forget_others(uint64_t self);
 
-/* channel.c: all channels' locks and that of their memory. */
+/* channel_pool.c: all channels' locks and that of their memory. */
 void weft__channel_lock_all(void);
 void weft__channel_unlock_all(void);
 /* Takes the waiters of other threads out of all queues. */

@@ -7,6 +7,7 @@ lib_libweft_la_SOURCES = \
 	lib/arch/aarch64/frame.h \
 	lib/arch/x86_64/frame.h \
 	lib/channel.c lib/channel.h \
+	lib/channel_pool.c \
 	lib/context.c lib/context.h \
 	lib/control.c \
 	lib/deadline.c \
@@ -24,6 +25,7 @@ lib_libweft_la_SOURCES = \
 	lib/net.c \
 	lib/park.c lib/park.h \
 	lib/scheduler.c lib/scheduler.h \
+	lib/select.c \
 	lib/stack.c lib/stack.h \
 	lib/start.c \
 	lib/tasklet.c lib/tasklet.h \

@@ -95,6 +95,7 @@ struct scheduler {
 	unsigned n_short_sleeps;
 	_Atomic(uintptr_t) *used_word; /* to be set to 0; see waiter.h */
 	int64_t recheck_ns;            /* pause before the next verdict */
+	uint32_t random;               /* of select.c; never 0 */
 
 	/* written by the owner, read by any thread that holds the registry */
 	_Atomic(uint64_t) switches; /* up to the last look, see weft_stats() */
@@ -111,10 +112,6 @@ struct scheduler {
 	pid_t tid;                   /* the kernel's; under the registry */
 	struct inbox inbox __attribute__((aligned(128)));
 } __attribute__((aligned(128)));
-
-/* -fvisibility says nothing of what is declared only: without this, access goes
- * through the global offset table. */
-#define HIDDEN __attribute__((visibility("hidden")))
 
 extern __thread struct scheduler *weft__self HIDDEN
 	__attribute__((tls_model("initial-exec")));

@@ -44,6 +44,11 @@ struct wait_kind {
 	 * only the owner's thread does. For a child of fork(). */
 	bool (*is_claimed)(const struct waiter *w);
 
+	/* Of channels': 1 for one that sends, -1 for one that receives; and
+	 * whether it is more than a plain one, see channel.h. */
+	int direction;
+	bool is_special;
+
 	/* Says what is waited for, in words that follow a name: "receives from
 	 * channel jobs". Of a thread that cannot run meanwhile. */
 	void (*describe)(const struct waiter *w, char *text, size_t size);

@@ -24,11 +24,13 @@ UNIT_TESTS = \
 	tests/unit/test_time \
 	tests/unit/test_timer
 TRACE_TESTS = \
+	tests/trace/trace_buffer \
 	tests/trace/trace_channel \
 	tests/trace/trace_join \
 	tests/trace/trace_kill \
 	tests/trace/trace_ring \
 	tests/trace/trace_run \
+	tests/trace/trace_select \
 	tests/trace/trace_threads \
 	tests/trace/trace_traps
 STRESS_TESTS = \

@@ -274,6 +274,112 @@ static void do_try_receive(struct player *p, const char *operand)
 	say_received(p, *operand, rc, element);
 }
 
+static void do_send_error(struct player *p, const char *operand)
+{
+	say_failure(p, weft_channel_send_error(channel_named(*operand),
+					       atoi(operand + 1)));
+}
+
+static void do_send_many(struct player *p, const char *operand)
+{
+	int elements[LONGEST_WORD];
+	int n = 0;
+
+	for (const char *digit = operand + 1; *digit; digit++)
+		elements[n++] = *digit - '0';
+	say(p, "%c<%zd", *operand,
+	    weft_channel_send_many(channel_named(*operand), elements,
+				   (size_t)n));
+}
+
+static void do_receive_many(struct player *p, const char *operand)
+{
+	int elements[10];
+	char digits[N_ELEMENTS(elements) + 1] = "";
+	ssize_t n = weft_channel_receive_many(channel_named(*operand), elements,
+					      (size_t)atoi(operand + 1));
+
+	for (ssize_t i = 0; i < n; i++)
+		digits[i] = (char)('0' + elements[i]);
+	if (n > 0)
+		say(p, "%c=%s", *operand, digits);
+	say_failure(p, (int)n);
+}
+
+static void do_buffer(struct player *p, const char *operand)
+{
+	weft_channel **ch = &channels[*operand - 'x'];
+
+	(void)p;
+	weft_channel_unref(*ch);
+	*ch = weft_channel_new(sizeof(int), (size_t)atoi(operand + 1));
+}
+
+static void do_close(struct player *p, const char *operand)
+{
+	(void)p;
+	weft_channel_close(channel_named(*operand));
+}
+
+static void do_open(struct player *p, const char *operand)
+{
+	(void)p;
+	weft_channel_open(channel_named(*operand));
+}
+
+static void do_closed(struct player *p, const char *operand)
+{
+	weft_channel *ch = channel_named(*operand);
+
+	say(p, "%c:%s", *operand,
+	    weft_channel_closed(ch)    ? "closed"
+	    : weft_channel_closing(ch) ? "closing"
+				       : "open");
+}
+
+static void select_one(struct player *p, const char *operand, unsigned flags)
+{
+	struct weft_case cases[LONGEST_WORD];
+	int elements[LONGEST_WORD];
+	int n = 0, rc;
+
+	for (; *operand; n++) {
+		char *end;
+
+		elements[n] = -1;
+		cases[n] = (struct weft_case){
+			.channel = *operand == '-' ? NULL
+						   : channel_named(*operand),
+			.op = operand[1] == '!' ? WEFT_SEND : WEFT_RECEIVE,
+			.element = &elements[n],
+		};
+		if (cases[n].op == WEFT_SEND)
+			elements[n] = (int)strtol(operand + 2, &end, 10);
+		else
+			end = (char *)(uintptr_t)operand + 2;
+		operand = *end == ',' ? end + 1 : end;
+	}
+	rc = weft_select(cases, (size_t)n, flags);
+	if (rc < 0)
+		say_failure(p, rc);
+	else if (cases[rc].result)
+		say(p, "%d=-%s", rc, strerrorname_np(-cases[rc].result));
+	else if (cases[rc].op == WEFT_SEND)
+		say(p, "%d!", rc);
+	else
+		say(p, "%d=%d", rc, elements[rc]);
+}
+
+static void do_select(struct player *p, const char *operand)
+{
+	select_one(p, operand, 0);
+}
+
+static void do_try_select(struct player *p, const char *operand)
+{
+	select_one(p, operand, WEFT_NONBLOCK);
+}
+
 static void do_balance(struct player *p, const char *operand)
 {
 	say(p, "%c%+d", *operand,
@@ -461,6 +567,15 @@ static const struct verb {
 	{ "receive", do_receive },
 	{ "try_send", do_try_send },
 	{ "try_receive", do_try_receive },
+	{ "send_error", do_send_error },
+	{ "send_many", do_send_many },
+	{ "receive_many", do_receive_many },
+	{ "buffer", do_buffer },
+	{ "close", do_close },
+	{ "open", do_open },
+	{ "closed", do_closed },
+	{ "select", do_select },
+	{ "try_select", do_try_select },
 	{ "balance", do_balance },
 	{ "waiters", do_waiters },
 	{ "prefer", do_prefer },

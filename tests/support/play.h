@@ -26,6 +26,11 @@
  *	block_trap:N switch_trap:N               N is the value, and the delta
  *	tell_switches:N tell_channels:N          callbacks of the thread on and off
  *	send:xN receive:x try_send:xN try_receive:x     weft_channel_...
+ *	send_error:xN close:x open:x             weft_channel_...
+ *	send_many:xN receive_many:xN             each digit is an element; at most N
+ *	select:CASES try_select:CASES            weft_select(), with WEFT_NONBLOCK;
+ *	              CASES as x!5,y?,-? : send 5 on x, receive from y, a NULL channel
+ *	buffer:xN     from here on, x is a new channel that holds N
  *	prefer:xN schedule_all:xN                settings of channel x
  *	freeze:N thaw:N  wait for and post semaphore N, keeping the OS thread
  *	until_parked     keep the OS thread until the other one is parked
@@ -36,12 +41,14 @@
  *	state:p       p:paused    (dead, runnable, running, blocked)
  *	balance:x     x+2  x-1  x+0
  *	waiters:x     x[abc]      oldest first
+ *	closed:x      x:closed    (open; closing: something is left to receive)
  *
  *	join:p        p=N, p=-EXXX
  *	a switch, when told       a>b
  *	a channel call, when told a!x (send) a?x (receive), a?x~ when it will block
  *
- * Also added: what was received, as x=5; the result of run and pump, as m:run=0;
+ * Also added: what was received, as x=5; of several, x=123; how many were sent,
+ * x<3; the case that was selected, as 0! or 1=5 or 1=-EXXX; the result of run and pump, as m:run=0;
  * the error of a call that failed, as -EBUSY. Any other word speaks for itself.
  */
 #ifndef WEFT_TESTS_PLAY_H

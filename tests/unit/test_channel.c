@@ -159,15 +159,24 @@ START_TEST(settings)
 }
 END_TEST
 
-/* A channel with a buffer cannot be had yet. */
-START_TEST(buffered_channels_are_refused)
+/* What cannot be counted or held is refused. */
+START_TEST(channels_that_are_too_large_are_refused)
 {
+	static const size_t wrong[][2] = { { 0, SIZE_MAX },
+					   { SIZE_MAX, 0 },
+					   { (size_t)INT32_MAX + 1, 1 },
+					   { 1, (size_t)INT32_MAX + 1 } };
+
+	for (size_t i = 0; i < N_ELEMENTS(wrong); i++) {
+		errno = 0;
+		ck_assert_ptr_null(weft_channel_new(wrong[i][0], wrong[i][1]));
+		ck_assert_int_eq(errno, EINVAL);
+	}
+	if (!has_memory_to_itself())
+		return;
 	errno = 0;
-	ck_assert_ptr_null(weft_channel_new(4, 1));
-	ck_assert_int_eq(errno, EOPNOTSUPP);
-	errno = 0;
-	ck_assert_ptr_null(weft_channel_new(0, SIZE_MAX));
-	ck_assert_int_eq(errno, EOPNOTSUPP);
+	ck_assert_ptr_null(weft_channel_new(INT32_MAX, INT32_MAX));
+	ck_assert_int_eq(errno, ENOMEM);
 }
 END_TEST
 
@@ -507,7 +516,7 @@ int main(void)
 
 	add_loop(s, "elements", elements_arrive_whole, 2 * N_ELEMENTS(sizes));
 	add_case(s, "failures", failed_receive_touches_nothing,
-		 buffered_channels_are_refused);
+		 channels_that_are_too_large_are_refused);
 	add_case(s, "settings", settings);
 	add_loop(s, "waiters", waiters_are_listed, 2);
 	add_case(s, "references", blocked_call_keeps_the_channel,

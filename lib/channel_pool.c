@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The memory of channels, their references, and what is asked of and set in one.
+ *
+ * Channels are type-stable: the memory of one is only ever used for another. Who
+ * calls a wait off may lock a channel that has been freed meanwhile (channel.c,
+ * [channel.1]), and finds a lock.
+ *
+ * References are counted under the lock. A linked waiter needs none: the channel
+ * is freed by whoever leaves it last with no reference left, be it by
+ * weft_channel_unref() or by calling off.
+ *
+ * For a fork all channels are locked, in the order of their addresses, as a
+ * selection locks its own.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "channel.h"
+#include "fork.h"
+#include "scheduler.h"
+
+/* --- memory --- */
+
+enum { CHANNELS_AT_ONCE = 31 };
+
+struct channel_slab {
+	struct channel_slab *next;
+	struct weft_channel channels[CHANNELS_AT_ONCE];
+};
+
+/* Channels without a reference. The memory is never given back, see above. */
+static struct {
+	pthread_mutex_t mutex;
+	struct weft_channel *free;
+	struct channel_slab *slabs; /* all, by address */
+} pool = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+static void put_in_pool(struct weft_channel *ch)
+{
+	ch->next_free = pool.free;
+	pool.free = ch;
+}
+
+static void fill_pool(void)
+{
+	struct channel_slab *slab =
+		aligned_alloc(_Alignof(struct channel_slab), sizeof *slab);
+	struct channel_slab **place = &pool.slabs;
+
+	if (!slab)
+		return;
+	memset(slab, 0, sizeof *slab);
+	while (*place && (uintptr_t)*place < (uintptr_t)slab)
+		place = &(*place)->next;
+	slab->next = *place;
+	*place = slab;
+	for (int i = 0; i < CHANNELS_AT_ONCE; i++)
+		put_in_pool(&slab->channels[i]);
+}
+
+/* The first in the pool that no spinner has yet to let go of. */
+static struct weft_channel **find_in_pool(void)
+{
+	struct weft_channel **place = &pool.free;
+
+	while (*place &&
+	       atomic_load_explicit(&(*place)->spinner,
+				    memory_order_acquire)) /* [channel.2] */
+		place = &(*place)->next_free;
+	return place;
+}
+
+static struct weft_channel *take_from_pool(void)
+{
+	struct weft_channel **place;
+	struct weft_channel *ch;
+
+	pthread_mutex_lock(&pool.mutex);
+	place = find_in_pool();
+	if (!*place) {
+		fill_pool();
+		place = find_in_pool();
+	}
+	ch = *place;
+	if (ch)
+		*place = ch->next_free;
+	pthread_mutex_unlock(&pool.mutex);
+	return ch;
+}
+
+static void give_to_pool(struct weft_channel *ch)
+{
+	pthread_mutex_lock(&pool.mutex);
+	put_in_pool(ch);
+	pthread_mutex_unlock(&pool.mutex);
+}
+
+/* --- the buffer --- */
+
+static int allocate_buffer(struct weft_channel *ch, size_t element_size,
+			   size_t capacity)
+{
+	size_t bytes;
+
+	ch->mail = 0;
+	if (!capacity || !element_size)
+		return 0;
+	if (__builtin_mul_overflow(capacity, element_size, &bytes))
+		return -ENOMEM;
+	ch->buffer = malloc(bytes);
+	return ch->buffer ? 0 : -ENOMEM;
+}
+
+/* Tells of the elements that nobody will receive. */
+static void drop_elements(struct weft_channel *ch)
+{
+	struct scheduler *s = weft__self;
+	bool was_inside = s && weft__begin_callback(s);
+	uint32_t slot = ch->oldest;
+
+	for (uint32_t n = peek(ch->n_buffered); n; n--) {
+		if (!ch->errors || !ch->errors[slot])
+			ch->drop(ch->buffer + (size_t)slot * ch->element_size,
+				 ch->drop_ctx);
+		slot = slot + 1 == ch->capacity ? 0 : slot + 1;
+	}
+	if (s)
+		weft__end_callback(s, was_inside);
+}
+
+void weft__channel_free(struct weft_channel *ch)
+{
+	if (ch->drop && peek(ch->n_buffered))
+		drop_elements(ch);
+	if (ch->capacity && ch->element_size)
+		free(ch->buffer);
+	free(ch->errors);
+	give_to_pool(ch);
+}
+
+/* --- references --- */
+
+WEFT_API weft_channel *weft_channel_new(size_t element_size, size_t capacity)
+{
+	struct weft_channel *ch;
+	bool locked;
+	int rc;
+
+	if (element_size > INT32_MAX || capacity > INT32_MAX) {
+		errno = EINVAL;
+		return NULL;
+	}
+	ch = take_from_pool();
+	rc = ch ? allocate_buffer(ch, element_size, capacity) : -ENOMEM;
+	if (rc)
+		goto fail;
+	/* A late caller-off may hold the lock. */
+	locked = weft__lock(&ch->lock);
+	ch->references = 1;
+	ch->element_size = (uint32_t)element_size;
+	ch->capacity = (uint32_t)capacity;
+	poke(ch->waiting, 0);
+	poke(ch->n_buffered, 0);
+	ch->oldest = 0;
+	poke(ch->special, capacity ? CHANNEL_IS_BUFFERED : 0);
+	poke(ch->preference, capacity ? 0 : -1);
+	poke(ch->schedule_all, false);
+	ch->errors = NULL;
+	ch->drop = NULL;
+	ch->drop_ctx = NULL;
+	ch->name[0] = '\0';
+	weft__unlock(&ch->lock, locked);
+	return ch;
+
+fail:
+	if (ch)
+		give_to_pool(ch);
+	errno = -rc;
+	return NULL;
+}
+
+WEFT_API weft_channel *weft_channel_ref(weft_channel *ch)
+{
+	bool locked = weft__lock(&ch->lock);
+
+	ch->references++;
+	weft__unlock(&ch->lock, locked);
+	return ch;
+}
+
+WEFT_API void weft_channel_unref(weft_channel *ch)
+{
+	bool locked, is_unused;
+
+	if (!ch)
+		return;
+	locked = weft__lock(&ch->lock);
+	REQUIRE(ch->references, "weft_channel_unref() of a channel that has "
+				"no reference left");
+	ch->references--;
+	is_unused = weft__channel_is_unused(ch);
+	weft__unlock(&ch->lock, locked);
+	if (is_unused)
+		weft__channel_free(ch);
+}
+
+/* --- fork --- */
+
+/* Every channel there is, in use or not. */
+static void each_channel(void (*look)(struct weft_channel *ch, const void *arg),
+			 const void *arg)
+{
+	for (struct channel_slab *slab = pool.slabs; slab; slab = slab->next)
+		for (int i = 0; i < CHANNELS_AT_ONCE; i++)
+			look(&slab->channels[i], arg);
+}
+
+static void lock_one(struct weft_channel *ch, const void *arg)
+{
+	(void)arg;
+	lock_contended(&ch->lock);
+}
+
+static void unlock_one(struct weft_channel *ch, const void *arg)
+{
+	(void)arg;
+	weft__unlock(&ch->lock, true);
+}
+
+void weft__channel_lock_all(void)
+{
+	pthread_mutex_lock(&pool.mutex);
+	each_channel(lock_one, NULL);
+}
+
+void weft__channel_unlock_all(void)
+{
+	each_channel(unlock_one, NULL);
+	pthread_mutex_unlock(&pool.mutex);
+}
+
+static void forget_others_in(struct weft_channel *ch, struct waiter *w,
+			     const void *self)
+{
+	while (w) {
+		struct waiter *next = w->next;
+
+		if (w->owner != self)
+			weft__channel_unlink(ch, w);
+		w = next;
+	}
+}
+
+static void forget_others_of(struct weft_channel *ch, const void *self)
+{
+	poke(ch->spinner, 0);
+	forget_others_in(ch, ch->senders, self);
+	forget_others_in(ch, ch->receivers, self);
+}
+
+void weft__channel_forget_others(const struct scheduler *self)
+{
+	each_channel(forget_others_of, self);
+}
+
+/* --- looking and setting --- */
+
+WEFT_API void weft_set_channel_callback(weft_channel_fn fn, void *ctx)
+{
+	struct scheduler *s = weft__scheduler();
+
+	if (!s)
+		return;
+	s->on_channel = fn;
+	s->on_channel_ctx = ctx;
+	weft__choose_ways(s);
+}
+
+WEFT_API int weft_channel_balance(weft_channel *ch)
+{
+	return peek(ch->waiting) + (int)peek(ch->n_buffered);
+}
+
+WEFT_API void weft_channel_set_preference(weft_channel *ch, int preference)
+{
+	poke(ch->preference, (int8_t)((preference > 0) - (preference < 0)));
+}
+
+WEFT_API int weft_channel_preference(weft_channel *ch)
+{
+	return peek(ch->preference);
+}
+
+WEFT_API void weft_channel_set_schedule_all(weft_channel *ch, bool on)
+{
+	poke(ch->schedule_all, on);
+}
+
+WEFT_API bool weft_channel_schedule_all(weft_channel *ch)
+{
+	return peek(ch->schedule_all);
+}
+
+WEFT_API void weft_channel_set_name(weft_channel *ch, const char *name)
+{
+	size_t length = name ? strnlen(name, CHANNEL_NAME_SIZE - 1) : 0;
+	bool locked = weft__lock(&ch->lock);
+
+	if (length)
+		memcpy(ch->name, name, length);
+	ch->name[length] = '\0';
+	weft__unlock(&ch->lock, locked);
+}
+
+WEFT_API void weft_channel_set_drop(weft_channel *ch,
+				    void (*drop)(void *element, void *ctx),
+				    void *ctx)
+{
+	bool locked = weft__lock(&ch->lock);
+
+	ch->drop = drop;
+	ch->drop_ctx = ctx;
+	weft__unlock(&ch->lock, locked);
+}
+
+static size_t list_waiters(const struct waiter *w, weft_tasklet *out,
+			   size_t capacity, size_t n)
+{
+	for (; w; w = w->next) {
+		if (!weft__waiter_is_live(w))
+			continue;
+		if (n < capacity)
+			out[n] = weft__handle(w->task);
+		n++;
+	}
+	return n;
+}
+
+WEFT_API size_t weft_channel_waiters(weft_channel *ch, weft_tasklet *out,
+				     size_t capacity)
+{
+	bool locked = weft__lock(&ch->lock);
+	size_t n = list_waiters(ch->senders, out, capacity, 0);
+
+	n = list_waiters(ch->receivers, out, capacity, n);
+	weft__unlock(&ch->lock, locked);
+	return n;
+}
