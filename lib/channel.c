@@ -41,6 +41,19 @@
  * channel that is freed is not used again. The owner cannot call w off
  * meanwhile; it does that on the same thread, when not spinning.
  *
+ * [channel.3] A buffer has two sides with a lock and a cache line each, so that a
+ * thread that fills it and one that drains it do not wait for each other. Who
+ * sends into it holds `lock`, counts `sent` up and knows of the other side's
+ * `received` only as far as it needs to (send_limit); who receives from it holds
+ * receive_lock, likewise. `sent` is released when a slot has been written and
+ * acquired before it is read, `received` when it has been read and before it is
+ * written again. All else about the channel, its queues, what is special, is
+ * changed with both locks held, lock first; but for one: who sends may serve a
+ * receiver that waits under `lock` alone, for while one waits the buffer is empty,
+ * and who would receive has to take both locks to find out. A receive that finds
+ * senders waiting has to, too: receives_plainly, which is set when both locks are
+ * let go, tells it.
+ *
  * Two bodies of a call: a fast one for callers for whom nothing is to be looked
  * at, on channels about which nothing is special, and a general one for all else.
  * Buffered channels have a fast way of their own between the two.
@@ -89,13 +102,13 @@ static bool call_off(struct scheduler *s, struct waiter *w)
 	(void)s;
 	if (!ch)
 		return false;
-	locked = weft__lock(&ch->lock);
+	locked = weft__channel_lock(ch);
 	is_linked = peek(w->channel) == ch; /* [channel.1] */
 	if (is_linked) {
 		weft__channel_unlink(ch, w);
 		is_unused = weft__channel_is_unused(ch);
 	}
-	weft__unlock(&ch->lock, locked);
+	weft__channel_unlock(ch, locked);
 	if (is_unused)
 		weft__channel_free(ch);
 	return is_linked;
@@ -144,61 +157,55 @@ static INLINE void copy_element(void *to, const void *from, size_t size)
 		memcpy(to, from, size);
 }
 
-static INLINE uint32_t slot_after(const struct weft_channel *ch, uint32_t slot,
-				  uint32_t by)
+/* Puts an element into a buffer that has a place. */
+static INLINE void put_in_buffer(struct weft_channel *ch, const void *element)
 {
-	/* both are below 2^31 */
-	slot += by;
-	return slot >= ch->capacity ? slot - ch->capacity : slot;
+	uint32_t sent = peek(ch->sent);
+
+	copy_element(ch->slots + (size_t)(sent & ch->mask) * ch->element_size,
+		     element, ch->element_size);
+	/* release: the element, for who receives it [channel.3] */
+	atomic_store_explicit(&ch->sent, sent + 1, memory_order_release);
 }
 
-static INLINE char *slot_address(const struct weft_channel *ch, uint32_t slot)
-{
-	return ch->buffer + (size_t)slot * ch->element_size;
-}
-
-/* Puts an element into a buffer that has a place. Returns its slot. */
-static INLINE uint32_t put_in_buffer(struct weft_channel *ch,
-				     const void *element)
-{
-	uint32_t n = peek(ch->n_buffered);
-	uint32_t slot = slot_after(ch, ch->oldest, n);
-
-	copy_element(slot_address(ch, slot), element, ch->element_size);
-	poke(ch->n_buffered, n + 1);
-	return slot;
-}
-
-/* Takes the oldest element out. */
+/* Takes the oldest element out of a buffer that has one. */
 static INLINE void take_from_buffer(struct weft_channel *ch, void *element)
 {
-	copy_element(element, slot_address(ch, ch->oldest), ch->element_size);
-	ch->oldest = slot_after(ch, ch->oldest, 1);
-	poke(ch->n_buffered, peek(ch->n_buffered) - 1);
+	uint32_t received = peek(ch->received);
+
+	copy_element(element,
+		     ch->receive_slots + (size_t)(received & ch->receive_mask) *
+						 ch->receive_size,
+		     ch->receive_size);
+	/* release: the slot, for who sends into it [channel.3] */
+	atomic_store_explicit(&ch->received, received + 1,
+			      memory_order_release);
 }
 
 static void put_error_in_buffer(struct weft_channel *ch, int error)
 {
-	uint32_t n = peek(ch->n_buffered);
+	uint32_t sent = peek(ch->sent);
 
-	ch->errors[slot_after(ch, ch->oldest, n)] = error;
-	poke(ch->n_buffered, n + 1);
+	ch->errors[sent & ch->mask] = error;
+	atomic_store_explicit(&ch->sent, sent + 1,
+			      memory_order_release); /* [channel.3] */
 	weft__channel_count_special(ch, 1);
 }
 
 /* The error that is oldest in the buffer; 0: an element is. */
-static int error_in_buffer(const struct weft_channel *ch)
+static int error_in_buffer(struct weft_channel *ch)
 {
-	return ch->errors ? ch->errors[ch->oldest] : 0;
+	return ch->errors ? ch->errors[peek(ch->received) & ch->mask] : 0;
 }
 
 static int take_error_from_buffer(struct weft_channel *ch)
 {
-	int error = ch->errors[ch->oldest];
+	uint32_t received = peek(ch->received);
+	int error = ch->errors[received & ch->mask];
 
-	ch->errors[ch->oldest] = 0;
-	ch->oldest = slot_after(ch, ch->oldest, 1);
-	poke(ch->n_buffered, peek(ch->n_buffered) - 1);
+	ch->errors[received & ch->mask] = 0;
+	atomic_store_explicit(&ch->received, received + 1,
+			      memory_order_release); /* [channel.3] */
 	weft__channel_count_special(ch, -1);
 	return error;
 }
@@ -317,7 +324,8 @@ static INLINE bool pass_by_mail(struct weft_channel *ch, struct waiter *peer,
 
 	if (likely(spinner != (uintptr_t)peer))
 		return false;
-	if (peer->next) {
+	/* The waiter itself is in the other thread's cache: it is not asked. */
+	if (peek(ch->waiting) != -direction || peek(ch->special)) {
 		poke(ch->spinner, 0);
 		return false;
 	}
@@ -326,7 +334,7 @@ static INLINE bool pass_by_mail(struct weft_channel *ch, struct waiter *peer,
 	else
 		copy_element(element, &ch->mail, ch->element_size);
 	*weft__peers(ch, direction) = NULL;
-	poke(ch->waiting, peek(ch->waiting) + direction);
+	poke(ch->waiting, 0);
 	atomic_store_explicit(&ch->spinner, spinner | MAILED,
 			      memory_order_release);
 	return true;
@@ -338,34 +346,76 @@ static INLINE bool favours_peer_of(struct weft_channel *ch, int direction)
 	return !peek(ch->schedule_all) && peek(ch->preference) * direction < 0;
 }
 
-/* Rule R9 for a peer of this thread, which has been claimed. */
-static INLINE void give_turn(struct scheduler *s, struct weft_channel *ch,
-			     struct weft_task *peer, int direction,
-			     bool careful)
+/* The peer, which is in no queue, runs now, and the caller keeps its place, and so
+ * is last. */
+static INLINE void run_peer(struct scheduler *s, struct weft_task *peer,
+			    bool careful)
 {
 	struct weft_task *me = peek(s->current);
-	bool yields = peek(ch->schedule_all);
-	bool favours_peer = favours_peer_of(ch, direction);
 
 	poke(peer->state, WEFT_RUNNABLE);
-	if (likely(favours_peer) && !weft__must_look(s)) {
-		/* The caller keeps its place, and so is last. */
-		weft__enqueue(s, me);
-	} else {
-		if (favours_peer)
-			weft__enqueue_first(s, peer);
-		else
-			weft__enqueue(s, peer);
-		if (!favours_peer && !yields)
-			return;
-		if (weft__must_look(s))
-			weft__look_around(s);
+	if (unlikely(weft__must_look(s))) {
+		weft__enqueue_first(s, peer);
+		weft__look_around(s);
 		peer = weft__rotate(s, me);
+	} else {
+		weft__enqueue(s, me);
 	}
 	if (careful)
 		weft__switch_to_careful(s, peer);
 	else
 		weft__switch_to(s, peer);
+}
+
+/* The peer goes to the end, and the caller gives way to its successor. */
+static INLINE void yield_behind_peer(struct scheduler *s,
+				     struct weft_task *peer, bool careful)
+{
+	weft__wake_local(s, peer);
+	if (weft__must_look(s))
+		weft__look_around(s);
+	peer = weft__rotate(s, peek(s->current));
+	if (careful)
+		weft__switch_to_careful(s, peer);
+	else
+		weft__switch_to(s, peer);
+}
+
+/* Out of line, and last in what calls them, so that calls which do not switch
+ * need few registers. */
+static NOINLINE int run_peer_now(struct scheduler *s, struct weft_task *peer)
+{
+	run_peer(s, peer, false);
+	return 0;
+}
+
+static NOINLINE int yield_now(struct scheduler *s, struct weft_task *peer)
+{
+	yield_behind_peer(s, peer, false);
+	return 0;
+}
+
+/* Rule R9 for a peer of this thread, which has been claimed. */
+static INLINE int give_turn(struct scheduler *s, struct weft_channel *ch,
+			    struct weft_task *peer, int direction)
+{
+	if (favours_peer_of(ch, direction))
+		return run_peer_now(s, peer);
+	if (unlikely(peek(ch->schedule_all)))
+		return yield_now(s, peer);
+	weft__wake_local(s, peer);
+	return 0;
+}
+
+static void give_turn_carefully(struct scheduler *s, struct weft_channel *ch,
+				struct weft_task *peer, int direction)
+{
+	if (favours_peer_of(ch, direction))
+		run_peer(s, peer, true);
+	else if (peek(ch->schedule_all))
+		yield_behind_peer(s, peer, true);
+	else
+		weft__wake_local(s, peer);
 }
 
 /* Whether the thread has nothing else to run, and may spin at all. Whether it
@@ -397,20 +447,23 @@ static bool spin_briefly(struct scheduler *s, struct waiter *w,
 
 /* --- waiting --- */
 
-/* Rule R10; called with the lock held. */
-static INLINE int wait_as(struct scheduler *s, struct weft_channel *ch,
-			  struct waiter *w, bool locked, bool careful)
+/* Blocks in a queue that the waiter was just put into (rule R10); lets go of all
+ * locks. */
+static INLINE int wait_in_queue(struct scheduler *s, struct weft_channel *ch,
+				struct waiter *w, bool locked, bool may_mail,
+				bool careful)
 {
-	bool spins;
-
-	weft__channel_link(ch, w, w->kind->direction);
 	/* Nothing else to run: with a busy peer the answer is nearly here. */
-	spins = !w->kind->is_special && may_spin(s, locked);
+	bool spins = may_mail && unlikely(may_spin(s, locked));
+
 	if (spins) {
 		weft__release_word(s);
 		spins = announce(ch, w);
 	}
-	weft__unlock(&ch->lock, locked);
+	if (careful)
+		weft__channel_unlock(ch, locked);
+	else
+		weft__unlock(&ch->lock, locked);
 	if (spins && spin_briefly(s, w, &ch->spinner))
 		return 0;
 	weft__block(s, w, careful);
@@ -426,25 +479,6 @@ static INLINE struct waiter plain_waiter(struct scheduler *s, void *element,
 				.kind = direction > 0 ? &sending : &receiving };
 }
 
-/* Out of line: it is the way of a call that has to switch, and the other one
- * needs few registers. */
-static NOINLINE int wait_to_send(struct scheduler *s, struct weft_channel *ch,
-				 void *element, bool locked)
-{
-	struct waiter w = plain_waiter(s, element, 1);
-
-	return wait_as(s, ch, &w, locked, false);
-}
-
-static NOINLINE int wait_to_receive(struct scheduler *s,
-				    struct weft_channel *ch, void *element,
-				    bool locked)
-{
-	struct waiter w = plain_waiter(s, element, -1);
-
-	return wait_as(s, ch, &w, locked, false);
-}
-
 static NOINLINE int wait_in_general(struct scheduler *s,
 				    struct weft_channel *ch, void *element,
 				    struct pass p, bool locked)
@@ -457,7 +491,8 @@ static NOINLINE int wait_in_general(struct scheduler *s,
 		e.waiter.kind = &sending_error;
 		weft__channel_count_special(ch, 1);
 	}
-	return wait_as(s, ch, &e.waiter, locked, p.careful);
+	weft__channel_link(ch, &e.waiter, p.direction);
+	return wait_in_queue(s, ch, &e.waiter, locked, !p.error, true);
 }
 
 /* A busy receiver is on its way back. If the sender queued up, the receiver
@@ -480,7 +515,7 @@ enum way weft__find_way(struct weft_channel *ch, int direction,
 			struct waiter **peer)
 {
 	bool is_closing = peek(ch->special) & CHANNEL_IS_CLOSING;
-	uint32_t n_buffered = peek(ch->n_buffered);
+	uint32_t n_buffered = weft__n_buffered(ch);
 
 	*peer = weft__first_live(*weft__peers(ch, direction));
 	if (direction > 0 && is_closing)
@@ -511,7 +546,7 @@ static int error_of_sender(const struct waiter *w)
 }
 
 /* Whether the next to be received is an error. */
-static bool finds_error(const struct weft_channel *ch, enum way way,
+static bool finds_error(struct weft_channel *ch, enum way way,
 			const struct waiter *peer)
 {
 	if (way == WAY_BUFFER)
@@ -598,7 +633,7 @@ static void let_peer_go(struct scheduler *s, struct weft_channel *ch,
 	if (weft__waiter_is_case(peer))
 		peer = weft__select_settle(peer);
 	if (peer->owner == s) {
-		give_turn(s, ch, peer->task, p->direction, p->careful);
+		give_turn_carefully(s, ch, peer->task, p->direction);
 		return;
 	}
 	weft__wake_foreign(s, peer);
@@ -625,14 +660,14 @@ NOINLINE int weft__pass(struct scheduler *s, struct weft_channel *ch,
 		way = weft__find_way(ch, p.direction, &peer);
 		rc = look_before(s, ch, p, way, peer);
 		if (rc) {
-			weft__unlock(&ch->lock, locked);
+			weft__channel_unlock(ch, locked);
 			return rc;
 		}
 		if (way == WAY_NONE)
 			return wait_in_general(s, ch, element, p, locked);
 		if (way == WAY_PEER && !p.error &&
 		    pass_by_mail(ch, peer, element, p.direction)) {
-			weft__unlock(&ch->lock, locked);
+			weft__channel_unlock(ch, locked);
 			note_mailed(s, ch, &p);
 			return 0;
 		}
@@ -640,7 +675,7 @@ NOINLINE int weft__pass(struct scheduler *s, struct weft_channel *ch,
 
 	if (way == WAY_BUFFER)
 		rc = pass_by_buffer(ch, element, &p, peer);
-	weft__unlock(&ch->lock, locked);
+	weft__channel_unlock(ch, locked);
 	if (way == WAY_PEER)
 		rc = pass_to_peer(ch, element, &p, peer);
 	if (peer)
@@ -650,6 +685,38 @@ NOINLINE int weft__pass(struct scheduler *s, struct weft_channel *ch,
 
 /* --- the fast ways --- */
 
+static NOINLINE int wake_other(struct scheduler *s, struct waiter *peer)
+{
+	weft__wake_foreign(s, peer);
+	return 0;
+}
+
+/* To or from a plain waiter that has been claimed. */
+static INLINE int pass_to_claimed(struct scheduler *s, struct weft_channel *ch,
+				  struct waiter *peer, void *element,
+				  int direction, size_t size)
+{
+	if (size && direction > 0)
+		memcpy(peer->element, element, size);
+	else if (size)
+		memcpy(element, peer->element, size);
+	if (likely(peer->owner == s))
+		return give_turn(s, ch, peer->task, direction);
+	return wake_other(s, peer); /* rule R8 */
+}
+
+static NOINLINE int send_sized(struct scheduler *s, struct weft_channel *ch,
+			       struct waiter *peer, void *element)
+{
+	return pass_to_claimed(s, ch, peer, element, 1, ch->element_size);
+}
+
+static NOINLINE int receive_sized(struct scheduler *s, struct weft_channel *ch,
+				  struct waiter *peer, void *element)
+{
+	return pass_to_claimed(s, ch, peer, element, -1, ch->element_size);
+}
+
 /* To or from the first of those that wait, which is a plain one. */
 static INLINE int pass_to_first(struct scheduler *s, struct weft_channel *ch,
 				void *element, int direction, bool locked)
@@ -657,34 +724,10 @@ static INLINE int pass_to_first(struct scheduler *s, struct weft_channel *ch,
 	struct waiter *peer = claim_first(ch, direction);
 
 	weft__unlock(&ch->lock, locked);
-	if (direction > 0)
-		copy_element(peer->element, element, ch->element_size);
-	else
-		copy_element(element, peer->element, ch->element_size);
-	if (likely(peer->owner == s))
-		give_turn(s, ch, peer->task, direction, false);
-	else
-		weft__wake_foreign(s, peer); /* rule R8 */
-	return 0;
-}
-
-/* Waits for a busy thread on the other side of a buffer, which is full for a
- * sender and empty for a receiver: so that the two go on in runs, and not with a
- * wake for each element. The pauses between looks grow, for each look takes the
- * channel's cache line from the other side. */
-static void await_run(struct scheduler *s, struct weft_channel *ch,
-		      uint32_t unwanted)
-{
-	for (int look = 0, pauses = 1; look < RUN_LOOKS; look++) {
-		for (int i = 0; i < pauses; i++)
-			arch_pause();
-		/* relaxed: the lock orders what is there */
-		if (peek(ch->n_buffered) != unwanted ||
-		    peek(s->inbox.word) != INBOX_EMPTY)
-			break;
-		if (pauses < RUN_PAUSES)
-			pauses *= 2;
-	}
+	if (likely(ch->element_size == 8))
+		return pass_to_claimed(s, ch, peer, element, direction, 8);
+	return direction > 0 ? send_sized(s, ch, peer, element)
+			     : receive_sized(s, ch, peer, element);
 }
 
 /* The general way for an ordinary call. */
@@ -696,85 +739,192 @@ static int pass_plainly(struct scheduler *s, struct weft_channel *ch,
 		(struct pass){ .direction = direction, .waits = true }, locked);
 }
 
-/* Of a buffered channel about which nothing else is special. */
-static INLINE int pass_buffered(struct scheduler *s, struct weft_channel *ch,
-				void *element, int direction, bool locked)
+/* Looks at the other side's count for a while, @count, until it is not @unwanted:
+ * for a busy thread on the other side of a buffer, so that the two go on in runs,
+ * and not with a wake for each element. The pauses grow, for each look takes a
+ * cache line from the other side. Called with no lock held. */
+static void await_run(struct scheduler *s, _Atomic(uint32_t) *count,
+		      uint32_t unwanted)
 {
-	uint32_t unwanted = direction > 0 ? ch->capacity : 0;
-	struct waiter *peer = *weft__peers(ch, direction);
-
-	if (!peer && peek(ch->n_buffered) == unwanted &&
-	    unlikely(may_spin(s, locked))) {
-		weft__unlock(&ch->lock, locked);
-		await_run(s, ch, unwanted);
-		locked = weft__lock(&ch->lock);
-		if (peek(ch->special) != CHANNEL_IS_BUFFERED)
-			return pass_plainly(s, ch, element, direction, locked);
-		peer = *weft__peers(ch, direction);
+	for (int look = 0, pauses = 1; look < RUN_LOOKS; look++) {
+		/* relaxed: who sees that it has changed takes the lock */
+		if (peek(*count) != unwanted ||
+		    peek(s->inbox.word) != INBOX_EMPTY)
+			break;
+		for (int i = 0; i < pauses; i++)
+			arch_pause();
+		if (pauses < RUN_PAUSES)
+			pauses *= 2;
 	}
-	if (likely(!peer && peek(ch->n_buffered) != unwanted)) {
-		if (direction > 0)
-			put_in_buffer(ch, element);
-		else
-			take_from_buffer(ch, element);
-		weft__unlock(&ch->lock, locked);
-		return 0;
-	}
-	if (direction > 0)
-		return peer ? pass_to_first(s, ch, element, 1, locked)
-			    : wait_to_send(s, ch, element, locked);
-	/* From a full buffer, which the oldest sender refills. */
-	return peer ? pass_plainly(s, ch, element, -1, locked)
-		    : wait_to_receive(s, ch, element, locked);
 }
 
+/* Whether there is room in the buffer; called with the lock held. */
+static INLINE bool has_room(struct weft_channel *ch)
+{
+	if (likely(peek(ch->sent) != ch->send_limit))
+		return true;
+	/* acquire: the slots have been read [channel.3] */
+	ch->send_limit =
+		atomic_load_explicit(&ch->received, memory_order_acquire) +
+		ch->capacity;
+	return peek(ch->sent) != ch->send_limit;
+}
+
+/* Whether there is something in it; called with receive_lock held. */
+static INLINE bool has_elements(struct weft_channel *ch)
+{
+	if (likely(peek(ch->received) != ch->receive_limit))
+		return true;
+	/* acquire: the elements have been written [channel.3] */
+	ch->receive_limit =
+		atomic_load_explicit(&ch->sent, memory_order_acquire);
+	return peek(ch->received) != ch->receive_limit;
+}
+
+/* To a buffered channel about which nothing else is special; called with the lock
+ * held. */
 static NOINLINE int send_buffered(struct scheduler *s, struct weft_channel *ch,
 				  void *element, bool locked)
 {
-	return pass_buffered(s, ch, element, 1, locked);
+	if (unlikely(ch->receivers))
+		return pass_to_first(s, ch, element, 1, locked);
+	if (likely(has_room(ch))) {
+		put_in_buffer(ch, element);
+		weft__unlock(&ch->lock, locked);
+		return 0;
+	}
+	if (may_spin(s, locked)) {
+		uint32_t received = ch->send_limit - ch->capacity;
+
+		weft__unlock(&ch->lock, locked);
+		await_run(s, &ch->received, received);
+		return pass_plainly(s, ch, element, 1, weft__channel_lock(ch));
+	}
+	weft__lock(&ch->receive_lock);
+	return pass_plainly(s, ch, element, 1, locked);
 }
 
 static NOINLINE int receive_buffered(struct scheduler *s,
-				     struct weft_channel *ch, void *element,
-				     bool locked)
+				     struct weft_channel *ch, void *element)
 {
-	return pass_buffered(s, ch, element, -1, locked);
+	bool locked = weft__lock(&ch->receive_lock);
+
+	if (likely(ch->receives_plainly && has_elements(ch))) {
+		take_from_buffer(ch, element);
+		weft__unlock(&ch->receive_lock, locked);
+		return 0;
+	}
+	weft__unlock(&ch->receive_lock, locked);
+	if (may_spin(s, locked))
+		await_run(s, &ch->sent, peek(ch->received));
+	return pass_plainly(s, ch, element, -1, weft__channel_lock(ch));
 }
 
-static NOINLINE int pass_special(struct scheduler *s, struct weft_channel *ch,
-				 void *element, int direction, bool locked)
+/* Anything but an open rendezvous channel with plain waiters. */
+static NOINLINE int send_special(struct scheduler *s, struct weft_channel *ch,
+				 void *element, bool locked)
 {
 	if (likely(peek(ch->special) == CHANNEL_IS_BUFFERED))
-		return direction > 0 ? send_buffered(s, ch, element, locked)
-				     : receive_buffered(s, ch, element, locked);
-	return pass_plainly(s, ch, element, direction, locked);
+		return send_buffered(s, ch, element, locked);
+	if (ch->capacity)
+		weft__lock(&ch->receive_lock);
+	return pass_plainly(s, ch, element, 1, locked);
+}
+
+static int send_locked(struct scheduler *s, struct weft_channel *ch,
+		       void *element);
+
+/* Rule R10 on a rendezvous channel. */
+static NOINLINE int wait_to_send(struct scheduler *s, struct weft_channel *ch,
+				 void *element, bool locked)
+{
+	struct waiter w;
+
+	if (unlikely(may_spin(s, locked))) {
+		weft__unlock(&ch->lock, locked);
+		await_receiver(s, ch);
+		locked = weft__lock(&ch->lock);
+		if (peek(ch->special) || ch->receivers)
+			return send_locked(s, ch, element);
+	}
+	w = plain_waiter(s, element, 1);
+	weft__channel_link(ch, &w, 1);
+	return wait_in_queue(s, ch, &w, locked, true, false);
+}
+
+static NOINLINE int wait_to_receive(struct scheduler *s,
+				    struct weft_channel *ch, void *element,
+				    bool locked)
+{
+	struct waiter w = plain_waiter(s, element, -1);
+
+	weft__channel_link(ch, &w, -1);
+	return wait_in_queue(s, ch, &w, locked, true, false);
+}
+
+/* The one who waits is the spinner, and may be alone. */
+static NOINLINE int pass_to_spinner(struct scheduler *s,
+				    struct weft_channel *ch, void *element,
+				    int direction)
+{
+	struct waiter *peer = *weft__peers(ch, direction);
+
+	if (!pass_by_mail(ch, peer, element, direction))
+		return direction > 0 ? pass_to_first(s, ch, element, 1, true)
+				     : pass_to_first(s, ch, element, -1, true);
+	weft__unlock(&ch->lock, true);
+	count(s->wakes_saved);
+	return 0; /* rule R8 */
+}
+
+/* A channel that is not buffered, in either direction; or one that is, to send.
+ * Called with the lock held. */
+static INLINE int pass_locked(struct scheduler *s, struct weft_channel *ch,
+			      void *element, int direction, bool locked)
+{
+	struct waiter *peer = *weft__peers(ch, direction);
+
+	if (unlikely(peek(ch->special)))
+		return direction > 0 ? send_special(s, ch, element, locked)
+				     : pass_plainly(s, ch, element, -1, locked);
+	if (!peer)
+		return direction > 0 ? wait_to_send(s, ch, element, locked)
+				     : wait_to_receive(s, ch, element, locked);
+	if (unlikely(peek(ch->spinner) == (uintptr_t)peer))
+		return pass_to_spinner(s, ch, element, direction);
+	return pass_to_first(s, ch, element, direction, locked);
+}
+
+static NOINLINE int send_locked(struct scheduler *s, struct weft_channel *ch,
+				void *element)
+{
+	return pass_locked(s, ch, element, 1, true);
+}
+
+/* Somebody else has the lock. */
+static NOINLINE int send_contended(struct scheduler *s, struct weft_channel *ch,
+				   void *element)
+{
+	lock_contended(&ch->lock);
+	return pass_locked(s, ch, element, 1, true);
+}
+
+static NOINLINE int receive_contended(struct scheduler *s,
+				      struct weft_channel *ch, void *element)
+{
+	lock_contended(&ch->lock);
+	return pass_locked(s, ch, element, -1, true);
 }
 
 static INLINE int pass_element(struct scheduler *s, struct weft_channel *ch,
 			       void *element, int direction)
 {
-	bool locked = weft__lock(&ch->lock);
-	struct waiter *peer = *weft__peers(ch, direction);
+	bool locked;
 
-	if (unlikely(peek(ch->special)))
-		return pass_special(s, ch, element, direction, locked);
-	if (!peer && direction > 0 && unlikely(may_spin(s, locked))) {
-		weft__unlock(&ch->lock, locked);
-		await_receiver(s, ch);
-		locked = weft__lock(&ch->lock);
-		if (unlikely(peek(ch->special)))
-			return pass_special(s, ch, element, direction, locked);
-		peer = *weft__peers(ch, direction);
-	}
-	if (!peer)
-		return direction > 0 ? wait_to_send(s, ch, element, locked)
-				     : wait_to_receive(s, ch, element, locked);
-	if (pass_by_mail(ch, peer, element, direction)) {
-		weft__unlock(&ch->lock, locked);
-		count(s->wakes_saved);
-		return 0; /* rule R8 */
-	}
-	return pass_to_first(s, ch, element, direction, locked);
+	if (likely(weft__lock_at_once(&ch->lock, &locked)))
+		return pass_locked(s, ch, element, direction, locked);
+	return direction > 0 ? send_contended(s, ch, element)
+			     : receive_contended(s, ch, element);
 }
 
 static NOINLINE int pass_carefully(struct weft_channel *ch, void *element,
@@ -790,11 +940,11 @@ static NOINLINE int pass_carefully(struct weft_channel *ch, void *element,
 		return rc;
 	p.careful = true;
 	p.untold = s->on_channel && !s->in_callback;
-	rc = weft__pass(s, ch, element, p, weft__lock(&ch->lock));
+	rc = weft__pass(s, ch, element, p, weft__channel_lock(ch));
 	if (rc > 0) {
 		p.untold = false;
 		weft__tell(s, ch, p.direction, rc == PASS_TELL_BLOCKS);
-		rc = weft__pass(s, ch, element, p, weft__lock(&ch->lock));
+		rc = weft__pass(s, ch, element, p, weft__channel_lock(ch));
 	}
 	weft__note_runnable(s);
 	return rc;
@@ -808,24 +958,25 @@ static NOINLINE int wait_carefully(struct weft_channel *ch, void *element,
 		(struct pass){ .direction = direction, .waits = true });
 }
 
-static INLINE int pass_or_wait(struct weft_channel *ch, void *element,
-			       int direction)
-{
-	struct scheduler *s = weft__fast;
-
-	if (unlikely(!s) || unlikely(peek(s->current)->attention))
-		return wait_carefully(ch, element, direction);
-	return pass_element(s, ch, element, direction);
-}
-
 WEFT_API int weft_channel_send(weft_channel *ch, const void *element)
 {
-	return pass_or_wait(ch, (void *)(uintptr_t)element, 1);
+	struct scheduler *s = weft__fast;
+	void *from = (void *)(uintptr_t)element;
+
+	if (unlikely(!s) || unlikely(peek(s->current)->attention))
+		return wait_carefully(ch, from, 1);
+	return pass_element(s, ch, from, 1);
 }
 
 WEFT_API int weft_channel_receive(weft_channel *ch, void *element)
 {
-	return pass_or_wait(ch, element, -1);
+	struct scheduler *s = weft__fast;
+
+	if (unlikely(!s) || unlikely(peek(s->current)->attention))
+		return wait_carefully(ch, element, -1);
+	if (unlikely(ch->capacity))
+		return receive_buffered(s, ch, element);
+	return pass_element(s, ch, element, -1);
 }
 
 WEFT_API int weft_channel_try_send(weft_channel *ch, const void *element)
@@ -854,7 +1005,7 @@ static int prepare_errors(struct weft_channel *ch)
 	weft__unlock(&ch->lock, locked);
 	if (has_some)
 		return 0;
-	errors = calloc(ch->capacity, sizeof *errors);
+	errors = calloc((size_t)ch->mask + 1, sizeof *errors);
 	if (!errors)
 		return -ENOMEM;
 	locked = weft__lock(&ch->lock);
@@ -880,43 +1031,73 @@ WEFT_API int weft_channel_send_error(weft_channel *ch, int err)
 
 /* --- many at once --- */
 
-/* As many as the buffer has, or has places for, without a peer being met; 0
- * where that is not the way. */
-static size_t pass_run(struct weft_channel *ch, char *elements, size_t most,
-		       int direction)
+/* Copies @n elements to slots, or from them, which may go round the end. */
+static void copy_run(char *slots, uint32_t from, uint32_t mask, size_t size,
+		     char *elements, size_t n, bool into)
 {
-	struct scheduler *s = weft__fast;
-	size_t size = ch->element_size;
-	uint32_t n, slot, till_wrap;
-	bool locked;
+	size_t till_end = (size_t)mask + 1 - from;
+	size_t first = (n < till_end ? n : till_end) * size;
+	size_t rest = n * size - first;
+	char *start = slots + from * size;
 
-	if (!s || peek(s->current)->attention)
-		return 0;
-	locked = weft__lock(&ch->lock);
-	n = peek(ch->n_buffered);
-	slot = direction > 0 ? slot_after(ch, ch->oldest, n) : ch->oldest;
-	if (direction > 0)
-		n = ch->capacity - n;
-	if (peek(ch->special) != CHANNEL_IS_BUFFERED ||
-	    *weft__peers(ch, direction))
-		n = 0;
+	if (!size)
+		return;
+	memcpy(into ? start : elements, into ? elements : start, first);
+	memcpy(into ? slots : elements + first, into ? elements + first : slots,
+	       rest);
+}
+
+/* As many as find room in the buffer, while nobody has to be met. */
+static uint32_t send_run(struct weft_channel *ch, char *elements, size_t most)
+{
+	bool locked = weft__lock(&ch->lock);
+	uint32_t sent = peek(ch->sent);
+	uint32_t n = 0;
+
+	if (peek(ch->special) == CHANNEL_IS_BUFFERED && !ch->receivers &&
+	    has_room(ch))
+		n = ch->send_limit - sent;
 	if (n > most)
 		n = (uint32_t)most;
-	till_wrap = n < ch->capacity - slot ? n : ch->capacity - slot;
-	if (n && size && direction > 0) {
-		memcpy(slot_address(ch, slot), elements, till_wrap * size);
-		memcpy(ch->buffer, elements + till_wrap * size,
-		       (n - till_wrap) * size);
-	} else if (n && size) {
-		memcpy(elements, slot_address(ch, slot), till_wrap * size);
-		memcpy(elements + till_wrap * size, ch->buffer,
-		       (n - till_wrap) * size);
+	if (n) {
+		copy_run(ch->slots, sent & ch->mask, ch->mask, ch->element_size,
+			 elements, n, true);
+		atomic_store_explicit(&ch->sent, sent + n,
+				      memory_order_release); /* [channel.3] */
 	}
-	if (direction < 0)
-		ch->oldest = slot_after(ch, slot, n);
-	poke(ch->n_buffered, peek(ch->n_buffered) + (direction > 0 ? n : -n));
 	weft__unlock(&ch->lock, locked);
 	return n;
+}
+
+/* As many as the buffer has, likewise. */
+static uint32_t receive_run(struct weft_channel *ch, char *elements,
+			    size_t most)
+{
+	bool locked = weft__lock(&ch->receive_lock);
+	uint32_t received = peek(ch->received);
+	uint32_t n = 0;
+
+	if (ch->receives_plainly && has_elements(ch))
+		n = ch->receive_limit - received;
+	if (n > most)
+		n = (uint32_t)most;
+	if (n) {
+		copy_run(ch->receive_slots, received & ch->receive_mask,
+			 ch->receive_mask, ch->receive_size, elements, n,
+			 false);
+		atomic_store_explicit(&ch->received, received + n,
+				      memory_order_release); /* [channel.3] */
+	}
+	weft__unlock(&ch->receive_lock, locked);
+	return n;
+}
+
+/* Whether the fast way may be taken that such runs are. */
+static bool may_pass_runs(const struct weft_channel *ch)
+{
+	struct scheduler *s = weft__fast;
+
+	return ch->capacity && s && !peek(s->current)->attention;
 }
 
 WEFT_API ssize_t weft_channel_send_many(weft_channel *ch, const void *elements,
@@ -926,7 +1107,8 @@ WEFT_API ssize_t weft_channel_send_many(weft_channel *ch, const void *elements,
 	size_t done = 0;
 
 	while (done < n) {
-		size_t passed = pass_run(ch, each, n - done, 1);
+		size_t passed =
+			may_pass_runs(ch) ? send_run(ch, each, n - done) : 0;
 
 		if (!passed) {
 			int rc = weft_channel_send(ch, each);
@@ -950,7 +1132,9 @@ WEFT_API ssize_t weft_channel_receive_many(weft_channel *ch, void *elements,
 	size_t done = 0;
 
 	while (done < max) {
-		size_t passed = pass_run(ch, each, max - done, -1);
+		size_t passed = may_pass_runs(ch)
+					? receive_run(ch, each, max - done)
+					: 0;
 
 		if (!passed) {
 			int rc = done ? pass_carefully(ch, each, more)
@@ -987,12 +1171,12 @@ WEFT_API void weft_channel_close(weft_channel *ch)
 {
 	struct scheduler *s = weft__scheduler();
 	struct waiter *next;
-	bool locked = weft__lock(&ch->lock);
+	bool locked = weft__channel_lock(ch);
 
 	poke(ch->special, peek(ch->special) | CHANNEL_IS_CLOSING);
 	/* A thread that could not be attached finds nobody it can wake. */
 	next = s ? claim_receivers(ch) : NULL;
-	weft__unlock(&ch->lock, locked);
+	weft__channel_unlock(ch, locked);
 	while (next) {
 		struct waiter *w = next;
 
@@ -1010,10 +1194,10 @@ WEFT_API void weft_channel_close(weft_channel *ch)
 
 WEFT_API void weft_channel_open(weft_channel *ch)
 {
-	bool locked = weft__lock(&ch->lock);
+	bool locked = weft__channel_lock(ch);
 
 	poke(ch->special, peek(ch->special) & ~(uint32_t)CHANNEL_IS_CLOSING);
-	weft__unlock(&ch->lock, locked);
+	weft__channel_unlock(ch, locked);
 }
 
 WEFT_API bool weft_channel_closing(weft_channel *ch)

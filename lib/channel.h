@@ -34,17 +34,29 @@ struct weft_channel {
 	_Atomic(uintptr_t) spinner;         /* see [channel.2] */
 	union {
 		uint64_t mail;
-		char *buffer; /* of one that is buffered */
+		char *slots; /* of one that is buffered; never changes */
 	};
-	uint32_t element_size; /* these two never change */
-	uint32_t capacity;
-	_Atomic(uint32_t) n_buffered;
-	uint32_t oldest; /* the slot of the oldest element in the buffer */
+	uint32_t element_size; /* never changes */
+	uint32_t mask;         /* of the slots; never changes */
 	_Atomic(uint32_t) special;
+	_Atomic(uint32_t) sent; /* into the buffer, ever [channel.3] */
+	uint32_t send_limit; /* what `sent` can grow to, as far as is known */
 	_Atomic(int8_t) preference;
 	_Atomic(bool) schedule_all;
 
-	/* under lock: the second line */
+	/* The receiving side of a buffer, under receive_lock; the first three
+	 * never change. */
+	uint32_t capacity __attribute__((aligned(64))); /* 0: rendezvous */
+	uint32_t receive_mask;
+	uint32_t receive_size; /* element_size again */
+	struct lock receive_lock;
+	char *receive_slots;        /* never changes */
+	_Atomic(uint32_t) received; /* out of the buffer, ever [channel.3] */
+	uint32_t receive_limit; /* what it can grow to, as far as is known */
+	/* Under both locks: nothing but the buffer has to be looked at. */
+	bool receives_plainly;
+
+	/* under lock: what is seldom used */
 	uint32_t references;
 	int *errors; /* per slot; 0: an element; NULL: there never was one */
 	void (*drop)(void *element, void *ctx);
@@ -52,12 +64,40 @@ struct weft_channel {
 		void *drop_ctx;
 		struct weft_channel *next_free; /* in the pool */
 	};
-	char name[CHANNEL_NAME_SIZE];
-} __attribute__((aligned(64)));
+	char name[CHANNEL_NAME_SIZE] __attribute__((aligned(64)));
+} __attribute__((aligned(128)));
 
-_Static_assert(offsetof(struct weft_channel, references) <= 64,
-	       "what passing an element needs is one cache line");
-_Static_assert(sizeof(struct weft_channel) == 128, "two cache lines");
+_Static_assert(offsetof(struct weft_channel, capacity) == 64,
+	       "what passing an element needs is one cache line, or two");
+
+/* Takes all there is to take: both locks of a channel that is buffered. Returns
+ * what is to be handed to weft__channel_unlock(). */
+static INLINE bool weft__channel_lock(struct weft_channel *ch)
+{
+	bool locked = weft__lock(&ch->lock);
+
+	if (ch->capacity)
+		weft__lock(&ch->receive_lock);
+	return locked;
+}
+
+static INLINE uint32_t weft__n_buffered(struct weft_channel *ch)
+{
+	return peek(ch->sent) - peek(ch->received);
+}
+
+static INLINE void weft__channel_unlock(struct weft_channel *ch, bool locked)
+{
+	if (ch->capacity) {
+		ch->send_limit = peek(ch->received) + ch->capacity;
+		ch->receive_limit = peek(ch->sent);
+		ch->receives_plainly =
+			peek(ch->special) == CHANNEL_IS_BUFFERED &&
+			!ch->senders;
+		weft__unlock(&ch->receive_lock, locked);
+	}
+	weft__unlock(&ch->lock, locked);
+}
 
 /* A waiter of a selection: one per case, in the queue of its channel. */
 struct select_case {
@@ -122,7 +162,8 @@ static INLINE struct waiter **weft__peers(struct weft_channel *ch,
 	return direction > 0 ? &ch->receivers : &ch->senders;
 }
 
-/* Under the lock, as all of these. @w is of a call of that direction. */
+/* With all of its locks held, as all of these. @w is of a call of that
+ * direction. */
 static INLINE void weft__channel_link(struct weft_channel *ch, struct waiter *w,
 				      int direction)
 {
@@ -169,7 +210,7 @@ enum way { WAY_NONE, WAY_PEER, WAY_BUFFER, WAY_CLOSED };
 enum way weft__find_way(struct weft_channel *ch, int direction,
 			struct waiter **peer);
 
-/* The general way of an operation; called with the lock held, which it lets go
+/* The general way of an operation; called with all locks held, which it lets go
  * of. 0, what the call returns, or one of these: nothing has moved. */
 int weft__pass(struct scheduler *s, struct weft_channel *ch, void *element,
 	       struct pass p, bool locked);

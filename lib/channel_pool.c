@@ -101,18 +101,28 @@ static void give_to_pool(struct weft_channel *ch)
 
 /* --- the buffer --- */
 
+/* The number of slots is a power of two: with an exact ring, an index would have
+ * to be compared and set back at each step on both sides. The capacity stays what
+ * was asked for. */
 static int allocate_buffer(struct weft_channel *ch, size_t element_size,
 			   size_t capacity)
 {
+	size_t n_slots = 1;
 	size_t bytes;
+	char *slots = NULL;
 
-	ch->mail = 0;
-	if (!capacity || !element_size)
-		return 0;
-	if (__builtin_mul_overflow(capacity, element_size, &bytes))
+	while (n_slots < capacity)
+		n_slots *= 2;
+	if (__builtin_mul_overflow(n_slots, element_size, &bytes))
 		return -ENOMEM;
-	ch->buffer = malloc(bytes);
-	return ch->buffer ? 0 : -ENOMEM;
+	if (capacity && bytes && !(slots = malloc(bytes)))
+		return -ENOMEM;
+	ch->mail = 0;
+	if (capacity)
+		ch->slots = slots;
+	ch->receive_slots = slots;
+	ch->mask = ch->receive_mask = (uint32_t)(n_slots - 1);
+	return 0;
 }
 
 /* Tells of the elements that nobody will receive. */
@@ -120,13 +130,13 @@ static void drop_elements(struct weft_channel *ch)
 {
 	struct scheduler *s = weft__self;
 	bool was_inside = s && weft__begin_callback(s);
-	uint32_t slot = ch->oldest;
 
-	for (uint32_t n = peek(ch->n_buffered); n; n--) {
+	for (uint32_t i = peek(ch->received); i != peek(ch->sent); i++) {
+		size_t slot = i & ch->mask;
+
 		if (!ch->errors || !ch->errors[slot])
-			ch->drop(ch->buffer + (size_t)slot * ch->element_size,
+			ch->drop(ch->slots + slot * ch->element_size,
 				 ch->drop_ctx);
-		slot = slot + 1 == ch->capacity ? 0 : slot + 1;
 	}
 	if (s)
 		weft__end_callback(s, was_inside);
@@ -134,10 +144,9 @@ static void drop_elements(struct weft_channel *ch)
 
 void weft__channel_free(struct weft_channel *ch)
 {
-	if (ch->drop && peek(ch->n_buffered))
+	if (ch->drop)
 		drop_elements(ch);
-	if (ch->capacity && ch->element_size)
-		free(ch->buffer);
+	free(ch->receive_slots);
 	free(ch->errors);
 	give_to_pool(ch);
 }
@@ -161,11 +170,11 @@ WEFT_API weft_channel *weft_channel_new(size_t element_size, size_t capacity)
 	/* A late caller-off may hold the lock. */
 	locked = weft__lock(&ch->lock);
 	ch->references = 1;
-	ch->element_size = (uint32_t)element_size;
+	ch->element_size = ch->receive_size = (uint32_t)element_size;
 	ch->capacity = (uint32_t)capacity;
 	poke(ch->waiting, 0);
-	poke(ch->n_buffered, 0);
-	ch->oldest = 0;
+	poke(ch->sent, 0);
+	poke(ch->received, 0);
 	poke(ch->special, capacity ? CHANNEL_IS_BUFFERED : 0);
 	poke(ch->preference, capacity ? 0 : -1);
 	poke(ch->schedule_all, false);
@@ -173,7 +182,9 @@ WEFT_API weft_channel *weft_channel_new(size_t element_size, size_t capacity)
 	ch->drop = NULL;
 	ch->drop_ctx = NULL;
 	ch->name[0] = '\0';
-	weft__unlock(&ch->lock, locked);
+	if (capacity)
+		weft__lock(&ch->receive_lock);
+	weft__channel_unlock(ch, locked);
 	return ch;
 
 fail:
@@ -223,11 +234,15 @@ static void lock_one(struct weft_channel *ch, const void *arg)
 {
 	(void)arg;
 	lock_contended(&ch->lock);
+	if (ch->capacity)
+		lock_contended(&ch->receive_lock);
 }
 
 static void unlock_one(struct weft_channel *ch, const void *arg)
 {
 	(void)arg;
+	if (ch->capacity)
+		weft__unlock(&ch->receive_lock, true);
 	weft__unlock(&ch->lock, true);
 }
 
@@ -260,6 +275,7 @@ static void forget_others_of(struct weft_channel *ch, const void *self)
 	poke(ch->spinner, 0);
 	forget_others_in(ch, ch->senders, self);
 	forget_others_in(ch, ch->receivers, self);
+	weft__channel_unlock(ch, weft__channel_lock(ch));
 }
 
 void weft__channel_forget_others(const struct scheduler *self)
@@ -282,7 +298,10 @@ WEFT_API void weft_set_channel_callback(weft_channel_fn fn, void *ctx)
 
 WEFT_API int weft_channel_balance(weft_channel *ch)
 {
-	return peek(ch->waiting) + (int)peek(ch->n_buffered);
+	int n_buffered = (int)weft__n_buffered(ch);
+
+	/* One count may be older than the other. */
+	return peek(ch->waiting) + (n_buffered > 0 ? n_buffered : 0);
 }
 
 WEFT_API void weft_channel_set_preference(weft_channel *ch, int preference)

@@ -51,6 +51,15 @@ static INLINE bool weft__lock(struct lock *l)
 	return true;
 }
 
+/* The same, unless somebody else has it: then it is not taken, and false. */
+static INLINE bool weft__lock_at_once(struct lock *l, bool *taken)
+{
+	*taken = !__libc_single_threaded;
+	return !*taken ||
+	       likely(!atomic_exchange_explicit(
+		       &l->taken, 1, memory_order_acquire)); /* [lock.1] */
+}
+
 static INLINE void weft__unlock(struct lock *l, bool taken)
 {
 	if (likely(taken))

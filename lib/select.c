@@ -96,12 +96,12 @@ static void withdraw(struct select_case *node)
 
 	if (!ch)
 		return;
-	locked = weft__lock(&ch->lock);
+	locked = weft__channel_lock(ch);
 	if (peek(node->waiter.channel) == ch) { /* [channel.1] */
 		weft__channel_unlink(ch, &node->waiter);
 		is_unused = weft__channel_is_unused(ch);
 	}
-	weft__unlock(&ch->lock, locked);
+	weft__channel_unlock(ch, locked);
 	if (is_unused)
 		weft__channel_free(ch);
 }
@@ -193,7 +193,7 @@ static void sort_channels(struct selection *sel)
 static void lock_all(struct selection *sel)
 {
 	for (size_t i = 0; i < sel->n_locked; i++)
-		sel->is_locked = weft__lock(&sel->locked[i]->lock);
+		sel->is_locked = weft__channel_lock(sel->locked[i]);
 }
 
 /* All but one of them, or all with NULL. */
@@ -201,7 +201,7 @@ static void unlock_all_but(struct selection *sel, struct weft_channel *kept)
 {
 	for (size_t i = 0; i < sel->n_locked; i++)
 		if (sel->locked[i] != kept)
-			weft__unlock(&sel->locked[i]->lock, sel->is_locked);
+			weft__channel_unlock(sel->locked[i], sel->is_locked);
 }
 
 /* --- choosing --- */
