@@ -173,6 +173,10 @@ static INLINE void take_from_buffer(struct weft_channel *ch, void *element)
 {
 	uint32_t received = peek(ch->received);
 
+	/* what another thread has written, two lines on if elements are small */
+	__builtin_prefetch(ch->receive_slots +
+			   (size_t)((received + 16) & ch->receive_mask) *
+				   ch->receive_size);
 	copy_element(element,
 		     ch->receive_slots + (size_t)(received & ch->receive_mask) *
 						 ch->receive_size,
@@ -229,6 +233,8 @@ enum {
 	MAILED = 1,
 	BRIEF_LOOKS = 64,
 	/* of a buffer: how often, and the longest between two */
+	RUN_START_PAUSES = 4,
+	RUN_LONG = 80,
 	RUN_LOOKS = 32,
 	RUN_PAUSES = 16
 };
@@ -781,6 +787,45 @@ static INLINE bool has_elements(struct weft_channel *ch)
 	return peek(ch->received) != ch->receive_limit;
 }
 
+static INLINE bool try_to_put(struct weft_channel *ch, const void *element)
+{
+	if (unlikely(!has_room(ch)))
+		return false;
+	put_in_buffer(ch, element);
+	return true;
+}
+
+static INLINE bool try_to_take(struct weft_channel *ch, void *element)
+{
+	if (unlikely(!ch->receives_plainly || !has_elements(ch)))
+		return false;
+	take_from_buffer(ch, element);
+	return true;
+}
+
+/* Into a buffer that is full; called with the lock held. */
+static NOINLINE int send_to_full(struct scheduler *s, struct weft_channel *ch,
+				 void *element, bool locked)
+{
+	bool has_put = false;
+
+	if (may_spin(s, locked)) {
+		uint32_t received = ch->send_limit - ch->capacity;
+
+		weft__unlock(&ch->lock, locked);
+		await_run(s, &ch->received, received);
+		locked = weft__lock(&ch->lock);
+		has_put = peek(ch->special) == CHANNEL_IS_BUFFERED &&
+			  !ch->receivers && try_to_put(ch, element);
+	}
+	if (has_put) {
+		weft__unlock(&ch->lock, locked);
+		return 0;
+	}
+	weft__lock(&ch->receive_lock);
+	return pass_plainly(s, ch, element, 1, locked);
+}
+
 /* To a buffered channel about which nothing else is special; called with the lock
  * held. */
 static NOINLINE int send_buffered(struct scheduler *s, struct weft_channel *ch,
@@ -788,20 +833,48 @@ static NOINLINE int send_buffered(struct scheduler *s, struct weft_channel *ch,
 {
 	if (unlikely(ch->receivers))
 		return pass_to_first(s, ch, element, 1, locked);
-	if (likely(has_room(ch))) {
-		put_in_buffer(ch, element);
-		weft__unlock(&ch->lock, locked);
-		return 0;
-	}
-	if (may_spin(s, locked)) {
-		uint32_t received = ch->send_limit - ch->capacity;
+	if (unlikely(!try_to_put(ch, element)))
+		return send_to_full(s, ch, element, locked);
+	weft__unlock(&ch->lock, locked);
+	return 0;
+}
 
-		weft__unlock(&ch->lock, locked);
-		await_run(s, &ch->received, received);
-		return pass_plainly(s, ch, element, 1, weft__channel_lock(ch));
+/* How long to leave a busy sender alone before looking for more: who looks at once
+ * finds one element, and takes the cache line away for it. The longer the last run
+ * was, the longer; a dialogue, whose runs are of one, is not to wait. */
+static int pauses_before_run(struct weft_channel *ch)
+{
+	uint32_t received = peek(ch->received);
+	uint32_t run = received - ch->run_began;
+
+	ch->run_began = received;
+	return run < RUN_LONG ? RUN_START_PAUSES + (int)run / 4
+			      : RUN_START_PAUSES + RUN_LONG / 4;
+}
+
+/* From a buffer that has nothing, as far as is known, or where more is to be
+ * looked at; called with receive_lock held. */
+static NOINLINE int receive_from_empty(struct scheduler *s,
+				       struct weft_channel *ch, void *element,
+				       bool locked)
+{
+	bool has_taken;
+
+	if (ch->receives_plainly && may_spin(s, locked)) {
+		uint32_t sent = ch->receive_limit;
+		int pauses = pauses_before_run(ch);
+
+		weft__unlock(&ch->receive_lock, locked);
+		while (pauses-- > 0)
+			arch_pause();
+		await_run(s, &ch->sent, sent);
+		locked = weft__lock(&ch->receive_lock);
 	}
-	weft__lock(&ch->receive_lock);
-	return pass_plainly(s, ch, element, 1, locked);
+	has_taken = try_to_take(ch, element);
+	weft__unlock(&ch->receive_lock, locked);
+	if (has_taken)
+		return 0;
+	return pass_plainly(s, ch, element, -1, weft__channel_lock(ch));
 }
 
 static NOINLINE int receive_buffered(struct scheduler *s,
@@ -809,15 +882,12 @@ static NOINLINE int receive_buffered(struct scheduler *s,
 {
 	bool locked = weft__lock(&ch->receive_lock);
 
-	if (likely(ch->receives_plainly && has_elements(ch))) {
-		take_from_buffer(ch, element);
-		weft__unlock(&ch->receive_lock, locked);
-		return 0;
-	}
+	if (unlikely(!ch->receives_plainly ||
+		     peek(ch->received) == ch->receive_limit))
+		return receive_from_empty(s, ch, element, locked);
+	take_from_buffer(ch, element);
 	weft__unlock(&ch->receive_lock, locked);
-	if (may_spin(s, locked))
-		await_run(s, &ch->sent, peek(ch->received));
-	return pass_plainly(s, ch, element, -1, weft__channel_lock(ch));
+	return 0;
 }
 
 /* Anything but an open rendezvous channel with plain waiters. */

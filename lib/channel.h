@@ -53,6 +53,7 @@ struct weft_channel {
 	char *receive_slots;        /* never changes */
 	_Atomic(uint32_t) received; /* out of the buffer, ever [channel.3] */
 	uint32_t receive_limit; /* what it can grow to, as far as is known */
+	uint32_t run_began;     /* what it was when the buffer was last empty */
 	/* Under both locks: nothing but the buffer has to be looked at. */
 	bool receives_plainly;
 

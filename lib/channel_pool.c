@@ -175,6 +175,7 @@ WEFT_API weft_channel *weft_channel_new(size_t element_size, size_t capacity)
 	poke(ch->waiting, 0);
 	poke(ch->sent, 0);
 	poke(ch->received, 0);
+	ch->run_began = 0;
 	poke(ch->special, capacity ? CHANNEL_IS_BUFFERED : 0);
 	poke(ch->preference, capacity ? 0 : -1);
 	poke(ch->schedule_all, false);
