@@ -4,10 +4,16 @@ noinst_PROGRAMS += \
 	examples/echo \
 	examples/event_loop \
 	examples/hello \
+	examples/pipeline \
+	examples/pump \
+	examples/rate_limiter \
 	examples/threads
 
 examples_command_channel_LDADD = lib/libweft.la
 examples_echo_LDADD = lib/libweft.la
 examples_event_loop_LDADD = lib/libweft.la
 examples_hello_LDADD = lib/libweft.la
+examples_pipeline_LDADD = lib/libweft.la
+examples_pump_LDADD = lib/libweft.la
+examples_rate_limiter_LDADD = lib/libweft.la
 examples_threads_LDADD = lib/libweft.la
