@@ -391,14 +391,16 @@ static INLINE void yield_behind_peer(struct scheduler *s,
  * need few registers. */
 static NOINLINE int run_peer_now(struct scheduler *s, struct weft_task *peer)
 {
+	LEAVE(s);
 	run_peer(s, peer, false);
-	return 0;
+	return COME_BACK(s, 0);
 }
 
 static NOINLINE int yield_now(struct scheduler *s, struct weft_task *peer)
 {
+	LEAVE(s);
 	yield_behind_peer(s, peer, false);
-	return 0;
+	return COME_BACK(s, 0);
 }
 
 /* Rule R9 for a peer of this thread, which has been claimed. */
@@ -472,27 +474,31 @@ static INLINE int wait_in_queue(struct scheduler *s, struct weft_channel *ch,
 		weft__unlock(&ch->lock, locked);
 	if (spins && spin_briefly(s, w, &ch->spinner))
 		return 0;
+	LEAVE(s);
 	weft__block(s, w, careful);
-	return weft__outcome(w->task, w);
+	return COME_BACK(s, weft__outcome(w->task, w));
 }
 
-static INLINE struct waiter plain_waiter(struct scheduler *s, void *element,
-					 int direction)
+/* Field by field: a struct that is built elsewhere and copied is read back before
+ * its stores have drained. The links are set when it is queued. */
+static INLINE void init_waiter(struct waiter *w, struct scheduler *s,
+			       void *element, int direction)
 {
-	return (struct waiter){ .task = peek(s->current),
-				.owner = s,
-				.element = element,
-				.kind = direction > 0 ? &sending : &receiving };
+	w->task = peek(s->current);
+	w->owner = s;
+	w->element = element;
+	w->kind = direction > 0 ? &sending : &receiving;
+	w->result = 0;
+	w->called_off = false;
 }
 
 static NOINLINE int wait_in_general(struct scheduler *s,
 				    struct weft_channel *ch, void *element,
 				    struct pass p, bool locked)
 {
-	struct error_sender e = { .waiter =
-					  plain_waiter(s, element, p.direction),
-				  .error = p.error };
+	struct error_sender e = { .error = p.error };
 
+	init_waiter(&e.waiter, s, element, p.direction);
 	if (p.error) {
 		e.waiter.kind = &sending_error;
 		weft__channel_count_special(ch, 1);
@@ -917,7 +923,7 @@ static NOINLINE int wait_to_send(struct scheduler *s, struct weft_channel *ch,
 		if (peek(ch->special) || ch->receivers)
 			return send_locked(s, ch, element);
 	}
-	w = plain_waiter(s, element, 1);
+	init_waiter(&w, s, element, 1);
 	weft__channel_link(ch, &w, 1);
 	return wait_in_queue(s, ch, &w, locked, true, false);
 }
@@ -926,8 +932,9 @@ static NOINLINE int wait_to_receive(struct scheduler *s,
 				    struct weft_channel *ch, void *element,
 				    bool locked)
 {
-	struct waiter w = plain_waiter(s, element, -1);
+	struct waiter w;
 
+	init_waiter(&w, s, element, -1);
 	weft__channel_link(ch, &w, -1);
 	return wait_in_queue(s, ch, &w, locked, true, false);
 }

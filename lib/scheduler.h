@@ -61,6 +61,7 @@ struct scheduler {
 	_Atomic(uint32_t) tail;
 	_Atomic(uint32_t) n_tombstones;
 	int32_t budget; /* switches until the next look at timers and the engine */
+	const void *left_from; /* where the call that switched returns to */
 	weft_schedule_fn on_schedule;
 	struct weft_task *free_tasks;
 	uint64_t next_id;
@@ -275,6 +276,11 @@ static INLINE struct weft_task *weft__switch_to(struct scheduler *s,
 	poke(s->current, to);
 	return weft__switch_tasks(from, to);
 }
+
+/* For functions that switch and are the last step of a public call: before that,
+ * and to return after it; see weft__come_back(). */
+#define LEAVE(s) ((s)->left_from = __builtin_return_address(0))
+#define COME_BACK(s, result) weft__come_back(result, (s)->left_from)
 
 /* Makes a blocked tasklet of this thread runnable, at the end. */
 static INLINE void weft__wake_local(struct scheduler *s, struct weft_task *t)

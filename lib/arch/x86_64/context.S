@@ -89,6 +89,30 @@ weft__context_leave:
 	.size	weft__context_leave, .-weft__context_leave
 
 /*
+ * int weft__come_back(int result, void *predicted): returns @result, by `ret` if
+ * the return address is the one that the processor expects, else by a jump; see
+ * context.h.
+ */
+	.globl	weft__come_back
+	.hidden	weft__come_back
+	.type	weft__come_back, @function
+	.p2align 4
+weft__come_back:
+	.cfi_startproc
+	endbr64
+	movl	%edi, %eax
+	cmpq	%rsi, (%rsp)
+	jne	1f
+	ret
+1:
+	popq	%rcx
+	.cfi_adjust_cfa_offset -8
+	.cfi_register %rip, %rcx
+	jmpq	*%rcx
+	.cfi_endproc
+	.size	weft__come_back, .-weft__come_back
+
+/*
  * The first instructions on a fresh stack. rbx holds the function and rbp its
  * argument, as weft__context_make() left them; the stack pointer is a multiple
  * of 16. The return address is declared undefined, so a debugger's backtrace
