@@ -44,6 +44,10 @@ struct wait_kind {
 	 * only the owner's thread does. For a child of fork(). */
 	bool (*is_claimed)(const struct waiter *w);
 
+	/* Who is claimed has what it waited for: also in such a child, where it
+	 * gets its result rather than an error. */
+	bool is_given_with_claim;
+
 	/* Says what is waited for, in words that follow a name: "receives from
 	 * channel jobs". Of a thread that cannot run meanwhile. */
 	void (*describe)(const struct waiter *w, char *text, size_t size);

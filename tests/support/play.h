@@ -27,6 +27,10 @@
  *	tell_switches:N tell_channels:N          callbacks of the thread on and off
  *	send:xN receive:x try_send:xN try_receive:x     weft_channel_...
  *	prefer:xN schedule_all:xN                settings of channel x
+ *	lock:N trylock:N unlock:N        mutex N, from 0 to 3
+ *	wait:N signal:N broadcast:N      condition N, with mutex N
+ *	take:N try_take:N post:N         semaphore N, of no units
+ *	read:N try_read:N write:N try_write:N release:N     rwlock N
  *	freeze:N thaw:N  wait for and post semaphore N, keeping the OS thread
  *	until_parked     keep the OS thread until the other one is parked
  *
