@@ -40,9 +40,9 @@
  * threads out. What had been handed to a tasklet of its own, by a thread that had
  * yet to wake it, is that tasklet's (see `is_given_with_claim`).
  *
- * Rejected: a guard in each object, which is one cache line less to fetch for who
- * must wait, but makes the last touch of an object an unlock, as in glibc's old
- * sem_post(); and which a child of fork() could not find.
+ * Rejected: a guard in each object. It is one cache line less to fetch for who must
+ * wait; but a child of fork() could not find it, and who calls off would have to
+ * look for it in a condition that was freed after a broadcast.
  *
  * (tests/model/sync.pml)
  */

@@ -326,12 +326,10 @@ static void *use_unattached(void *arg)
 /* The number of threads that have ever been attached. */
 static uint64_t n_ever_attached(void)
 {
+	struct taker t = { .take = take_unit };
 	uint64_t id;
 
-	ck_assert_int_eq(
-		weft_thread_start(&id, take_it,
-				  &(struct taker){ .take = take_unit }),
-		0);
+	ck_assert_int_eq(weft_thread_start(&id, take_it, &t), 0);
 	weft_semaphore_post(&sem);
 	ck_assert_int_eq(weft_thread_join(id), 0);
 	return id;
