@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lock of a channel: held for a few instructions, never across a switch, a
+ * The lock of a channel, or of the queues of sync.c: held for a few instructions, never across a switch, a
  * wake or a system call.
  *
  * In a process with one thread nobody can meet it, so it is not taken; as a
