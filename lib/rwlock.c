@@ -14,7 +14,7 @@
  * behind it go in. Both do that under the guard, which they hold from the change
  * to the word until [rwlock.1] is true again.
  *
- * sync.c has the argument for the rest. The last holder to go has seen what the
+ * (tests/model/rwlock.pml) sync.c has the argument for the rest. The last holder to go has seen what the
  * other readers did, and hands that on: all changes of the word by readers are
  * read-modify-writes, release, and it acquires. [sync.2]
  */

@@ -90,6 +90,7 @@ EXTRA_DIST += \
 	tests/model/interrupt.pml \
 	tests/model/join.pml \
 	tests/model/park.pml \
+	tests/model/rwlock.pml \
 	tests/model/sync.pml \
 	tests/run
 

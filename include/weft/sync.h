@@ -8,12 +8,12 @@
  * of its ring; who gave it goes on. Where nobody waits, a call is one instruction
  * on one word and the scheduler is not asked.
  *
- * The objects are the caller's, anywhere in memory that its threads share, and
- * hold nothing that would have to be freed: one that nobody waits for, and that is
- * in no call, may simply go. To lock, to take, to be woken, is enough to know that
- * the one who let go, posted, or signalled has no business with the object any
- * more, though its call may not have returned. Zero bytes are a valid object (a
- * semaphore of 0). They must not be copied or moved while in use.
+ * The objects are the caller's, anywhere in the memory of its process, and hold
+ * nothing that would have to be freed: one may go when nobody waits for it and no
+ * call on it will come. Who has just taken it, or was woken, may free it though the
+ * call on another thread that let it go or woke it has not returned yet; and so may
+ * who has just broadcast. Zero bytes are a valid object (a semaphore of 0). They
+ * must not be copied or moved while in use.
  *
  * A tasklet that ends does not let go of anything: what it held stays held. In a
  * child of fork() what tasklets of other threads held stays so too, but they wait
