@@ -9,6 +9,7 @@ weftinclude_HEADERS = \
 	include/weft/io.h \
 	include/weft/net.h \
 	include/weft/scheduler.h \
+	include/weft/sync.h \
 	include/weft/tasklet.h \
 	include/weft/time.h \
 	include/weft/uring.h

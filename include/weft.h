@@ -30,6 +30,7 @@
 #include <weft/io.h>
 #include <weft/net.h>
 #include <weft/scheduler.h>
+#include <weft/sync.h>
 #include <weft/tasklet.h>
 #include <weft/time.h>
 

@@ -5,7 +5,7 @@
  *
  * Before the fork every lock is taken that may be held by another thread, in the
  * one order in which they nest: so the child finds the registry, the memory of
- * descriptors and channels and all queues whole. The locks in the words of
+ * descriptors and channels and all queues whole, those of mutexes and the like too. The locks in the words of
  * tasklets are not: what is done under them is put right in the child, and so is
  * what another thread had begun without a lock, such as a waiter that it had
  * claimed and not yet handed in.
@@ -33,10 +33,12 @@ static void lock_all(void)
 	weft__thread_lock_registry();
 	weft__task_lock_pool();
 	weft__channel_lock_all();
+	weft__sync_lock_all();
 }
 
 static void unlock_all(void)
 {
+	weft__sync_unlock_all();
 	weft__channel_unlock_all();
 	weft__task_unlock_pool();
 	weft__thread_unlock_registry();
@@ -69,6 +71,7 @@ static void go_on_in_child(void)
 		weft__engine_renew(self);
 		weft__take_handed_in(self);
 	}
+	weft__sync_forget_others(self);
 	weft__task_forget_others(self);
 	if (self)
 		weft__embedding_renew(self);

@@ -23,6 +23,12 @@ void weft__channel_unlock_all(void);
 /* Takes the waiters of other threads out of all queues. */
 void weft__channel_forget_others(const struct scheduler *self);
 
+/* sync.c: all guards. */
+void weft__sync_lock_all(void);
+void weft__sync_unlock_all(void);
+/* Takes the waiters of other threads out of all queues. */
+void weft__sync_forget_others(struct scheduler *self);
+
 /* tasklet.c: that of the descriptors' memory. */
 void weft__task_lock_pool(void);
 void weft__task_unlock_pool(void);

@@ -8,6 +8,7 @@ lib_libweft_la_SOURCES = \
 	lib/arch/x86_64/frame.h \
 	lib/channel.c lib/channel.h \
 	lib/channel_pool.c \
+	lib/condition.c \
 	lib/context.c lib/context.h \
 	lib/control.c \
 	lib/deadline.c \
@@ -22,12 +23,16 @@ lib_libweft_la_SOURCES = \
 	lib/io.c lib/io.h \
 	lib/join.c \
 	lib/lock.h \
+	lib/mutex.c \
 	lib/net.c \
 	lib/park.c lib/park.h \
+	lib/rwlock.c \
 	lib/scheduler.c lib/scheduler.h \
 	lib/select.c \
+	lib/semaphore.c \
 	lib/stack.c lib/stack.h \
 	lib/start.c \
+	lib/sync.c lib/sync.h \
 	lib/tasklet.c lib/tasklet.h \
 	lib/thread.c lib/thread.h \
 	lib/time.c \

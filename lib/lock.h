@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lock of a channel: held for a few instructions, never across a switch, a
- * wake or a system call.
+ * The lock of a channel, or of the queues of sync.c: held for a few instructions,
+ * never across a switch, a wake or a system call.
  *
  * In a process with one thread nobody can meet it, so it is not taken; as a
  * thread cannot begin or end in between, what weft__lock() found still holds at

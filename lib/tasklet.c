@@ -853,7 +853,8 @@ static void wake_forgotten(struct weft_task *t, void *self)
 	if (peek(t->state) != WEFT_BLOCKED || !w->kind->is_claimed ||
 	    !w->kind->is_claimed(w))
 		return;
-	w->result = -ECANCELED;
+	if (!w->kind->is_given_with_claim)
+		w->result = -ECANCELED;
 	weft__wake_local(self, t);
 }
 

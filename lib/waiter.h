@@ -49,6 +49,10 @@ struct wait_kind {
 	int direction;
 	bool is_special;
 
+	/* Who is claimed has what it waited for: also in such a child, where it
+	 * gets its result rather than an error. */
+	bool is_given_with_claim;
+
 	/* Says what is waited for, in words that follow a name: "receives from
 	 * channel jobs". Of a thread that cannot run meanwhile. */
 	void (*describe)(const struct waiter *w, char *text, size_t size);

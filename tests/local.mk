@@ -19,6 +19,7 @@ UNIT_TESTS = \
 	tests/unit/test_scheduler \
 	tests/unit/test_stack \
 	tests/unit/test_start \
+	tests/unit/test_sync \
 	tests/unit/test_tasklet \
 	tests/unit/test_thread \
 	tests/unit/test_time \
@@ -31,6 +32,7 @@ TRACE_TESTS = \
 	tests/trace/trace_ring \
 	tests/trace/trace_run \
 	tests/trace/trace_select \
+	tests/trace/trace_sync \
 	tests/trace/trace_threads \
 	tests/trace/trace_traps
 STRESS_TESTS = \
@@ -41,6 +43,7 @@ STRESS_TESTS = \
 	tests/stress/stress_io \
 	tests/stress/stress_kill \
 	tests/stress/stress_sched \
+	tests/stress/stress_sync \
 	tests/stress/stress_wake
 TOOL_TESTS =
 if WITH_TOOLS
@@ -89,6 +92,8 @@ EXTRA_DIST += \
 	tests/model/interrupt.pml \
 	tests/model/join.pml \
 	tests/model/park.pml \
+	tests/model/rwlock.pml \
+	tests/model/sync.pml \
 	tests/run
 
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) \

@@ -12,7 +12,13 @@
 
 #include "support.h"
 
-enum { N_THREADS = 2, N_CHANNELS = 3, N_SEMAPHORES = 10, LONGEST_WORD = 32 };
+enum {
+	N_THREADS = 2,
+	N_CHANNELS = 3,
+	N_SEMAPHORES = 10,
+	N_SHARED = 4,
+	LONGEST_WORD = 32
+};
 
 struct player {
 	char name;
@@ -32,6 +38,15 @@ static struct side sides[N_THREADS];
 static weft_channel *channels[N_CHANNELS];
 static sem_t semaphores[N_SEMAPHORES];
 static sem_t other_is_there;
+
+/* Of <weft/sync.h>, one of each kind to a number. */
+static struct shared {
+	weft_mutex mutex;
+	weft_condition condition;
+	weft_semaphore semaphore;
+	weft_rwlock rwlock;
+} shared[N_SHARED];
+
 static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static _Noreturn void stop_with(const char *what, const char *word)
@@ -94,6 +109,11 @@ static weft_channel *channel_named(char name)
 static sem_t *semaphore_numbered(const char *operand)
 {
 	return &semaphores[atoi(operand) % N_SEMAPHORES];
+}
+
+static struct shared *shared_numbered(const char *operand)
+{
+	return &shared[atoi(operand) % N_SHARED];
 }
 
 /* --- the trace --- */
@@ -528,6 +548,85 @@ static void do_tell_channels(struct player *p, const char *operand)
 	weft_set_channel_callback(atoi(operand) ? on_channel : NULL, p);
 }
 
+static void do_lock(struct player *p, const char *operand)
+{
+	say_failure(p, weft_mutex_lock(&shared_numbered(operand)->mutex));
+}
+
+static void do_trylock(struct player *p, const char *operand)
+{
+	say_failure(p, weft_mutex_trylock(&shared_numbered(operand)->mutex));
+}
+
+static void do_unlock(struct player *p, const char *operand)
+{
+	say_failure(p, weft_mutex_unlock(&shared_numbered(operand)->mutex));
+}
+
+static void do_wait(struct player *p, const char *operand)
+{
+	struct shared *s = shared_numbered(operand);
+
+	say_failure(p, weft_condition_wait(&s->condition, &s->mutex));
+}
+
+static void do_signal(struct player *p, const char *operand)
+{
+	say_failure(
+		p, weft_condition_signal(&shared_numbered(operand)->condition));
+}
+
+static void do_broadcast(struct player *p, const char *operand)
+{
+	say_failure(p, weft_condition_broadcast(
+			       &shared_numbered(operand)->condition));
+}
+
+static void do_take(struct player *p, const char *operand)
+{
+	say_failure(p,
+		    weft_semaphore_wait(&shared_numbered(operand)->semaphore));
+}
+
+static void do_try_take(struct player *p, const char *operand)
+{
+	say_failure(p, weft_semaphore_trywait(
+			       &shared_numbered(operand)->semaphore));
+}
+
+static void do_post(struct player *p, const char *operand)
+{
+	say_failure(p,
+		    weft_semaphore_post(&shared_numbered(operand)->semaphore));
+}
+
+static void do_read(struct player *p, const char *operand)
+{
+	say_failure(p, weft_rwlock_rdlock(&shared_numbered(operand)->rwlock));
+}
+
+static void do_try_read(struct player *p, const char *operand)
+{
+	say_failure(p,
+		    weft_rwlock_tryrdlock(&shared_numbered(operand)->rwlock));
+}
+
+static void do_write(struct player *p, const char *operand)
+{
+	say_failure(p, weft_rwlock_wrlock(&shared_numbered(operand)->rwlock));
+}
+
+static void do_try_write(struct player *p, const char *operand)
+{
+	say_failure(p,
+		    weft_rwlock_trywrlock(&shared_numbered(operand)->rwlock));
+}
+
+static void do_release(struct player *p, const char *operand)
+{
+	say_failure(p, weft_rwlock_unlock(&shared_numbered(operand)->rwlock));
+}
+
 static void do_freeze(struct player *p, const char *operand)
 {
 	(void)p;
@@ -594,6 +693,20 @@ static const struct verb {
 	{ "switch_trap", do_switch_trap },
 	{ "tell_switches", do_tell_switches },
 	{ "tell_channels", do_tell_channels },
+	{ "lock", do_lock },
+	{ "trylock", do_trylock },
+	{ "unlock", do_unlock },
+	{ "wait", do_wait },
+	{ "signal", do_signal },
+	{ "broadcast", do_broadcast },
+	{ "take", do_take },
+	{ "try_take", do_try_take },
+	{ "post", do_post },
+	{ "read", do_read },
+	{ "try_read", do_try_read },
+	{ "write", do_write },
+	{ "try_write", do_try_write },
+	{ "release", do_release },
 	{ "freeze", do_freeze },
 	{ "thaw", do_thaw },
 	{ "until_parked", do_until_parked },

@@ -32,6 +32,10 @@
  *	              CASES as x!5,y?,-? : send 5 on x, receive from y, a NULL channel
  *	buffer:xN     from here on, x is a new channel that holds N
  *	prefer:xN schedule_all:xN                settings of channel x
+ *	lock:N trylock:N unlock:N        mutex N, from 0 to 3
+ *	wait:N signal:N broadcast:N      condition N, with mutex N
+ *	take:N try_take:N post:N         semaphore N, of no units
+ *	read:N try_read:N write:N try_write:N release:N     rwlock N
  *	freeze:N thaw:N  wait for and post semaphore N, keeping the OS thread
  *	until_parked     keep the OS thread until the other one is parked
  *
