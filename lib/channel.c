@@ -158,29 +158,30 @@ static INLINE void copy_element(void *to, const void *from, size_t size)
 }
 
 /* Puts an element into a buffer that has a place. */
-static INLINE void put_in_buffer(struct weft_channel *ch, const void *element)
+static INLINE void put_in_buffer(struct weft_channel *ch, const void *element,
+				 size_t size)
 {
 	uint32_t sent = peek(ch->sent);
 
-	copy_element(ch->slots + (size_t)(sent & ch->mask) * ch->element_size,
-		     element, ch->element_size);
+	copy_element(ch->slots + (size_t)(sent & ch->mask) * size, element,
+		     size);
 	/* release: the element, for who receives it [channel.3] */
 	atomic_store_explicit(&ch->sent, sent + 1, memory_order_release);
 }
 
 /* Takes the oldest element out of a buffer that has one. */
-static INLINE void take_from_buffer(struct weft_channel *ch, void *element)
+static INLINE void take_from_buffer(struct weft_channel *ch, void *element,
+				    size_t size)
 {
 	uint32_t received = peek(ch->received);
+	uint32_t mask = ch->receive_mask;
 
 	/* what another thread has written, two lines on if elements are small */
 	__builtin_prefetch(ch->receive_slots +
-			   (size_t)((received + 16) & ch->receive_mask) *
-				   ch->receive_size);
+			   (size_t)((received + 16) & mask) * size);
 	copy_element(element,
-		     ch->receive_slots + (size_t)(received & ch->receive_mask) *
-						 ch->receive_size,
-		     ch->receive_size);
+		     ch->receive_slots + (size_t)(received & mask) * size,
+		     size);
 	/* release: the slot, for who sends into it [channel.3] */
 	atomic_store_explicit(&ch->received, received + 1,
 			      memory_order_release);
@@ -233,8 +234,8 @@ enum {
 	MAILED = 1,
 	BRIEF_LOOKS = 64,
 	/* of a buffer: how often, and the longest between two */
-	RUN_START_PAUSES = 4,
-	RUN_LONG = 80,
+	RUN_LEAST_PAUSES = 4,
+	RUN_MOST_PAUSES = 20, /* more than the least */
 	RUN_LOOKS = 32,
 	RUN_PAUSES = 16
 };
@@ -596,7 +597,7 @@ static void refill_buffer(struct weft_channel *ch, const struct waiter *sender)
 	if (error)
 		put_error_in_buffer(ch, error);
 	else
-		put_in_buffer(ch, sender->element);
+		put_in_buffer(ch, sender->element, ch->element_size);
 }
 
 /* To or from the buffer; the peer, if any, has been claimed. */
@@ -609,13 +610,13 @@ static int pass_by_buffer(struct weft_channel *ch, void *element,
 		if (p->error)
 			put_error_in_buffer(ch, p->error);
 		else
-			put_in_buffer(ch, element);
+			put_in_buffer(ch, element, ch->element_size);
 		return 0;
 	}
 	if (error_in_buffer(ch))
 		error = take_error_from_buffer(ch);
 	else
-		take_from_buffer(ch, element);
+		take_from_buffer(ch, element, ch->receive_size);
 	if (peer)
 		refill_buffer(ch, peer);
 	return -error;
@@ -793,19 +794,22 @@ static INLINE bool has_elements(struct weft_channel *ch)
 	return peek(ch->received) != ch->receive_limit;
 }
 
-static INLINE bool try_to_put(struct weft_channel *ch, const void *element)
+/* With an element size that is known, or not. */
+static INLINE bool try_to_put(struct weft_channel *ch, const void *element,
+			      size_t size)
 {
 	if (unlikely(!has_room(ch)))
 		return false;
-	put_in_buffer(ch, element);
+	put_in_buffer(ch, element, size);
 	return true;
 }
 
-static INLINE bool try_to_take(struct weft_channel *ch, void *element)
+static INLINE bool try_to_take(struct weft_channel *ch, void *element,
+			       size_t size)
 {
 	if (unlikely(!ch->receives_plainly || !has_elements(ch)))
 		return false;
-	take_from_buffer(ch, element);
+	take_from_buffer(ch, element, size);
 	return true;
 }
 
@@ -822,7 +826,8 @@ static NOINLINE int send_to_full(struct scheduler *s, struct weft_channel *ch,
 		await_run(s, &ch->received, received);
 		locked = weft__lock(&ch->lock);
 		has_put = peek(ch->special) == CHANNEL_IS_BUFFERED &&
-			  !ch->receivers && try_to_put(ch, element);
+			  !ch->receivers &&
+			  try_to_put(ch, element, ch->element_size);
 	}
 	if (has_put) {
 		weft__unlock(&ch->lock, locked);
@@ -832,6 +837,21 @@ static NOINLINE int send_to_full(struct scheduler *s, struct weft_channel *ch,
 	return pass_plainly(s, ch, element, 1, locked);
 }
 
+static INLINE int send_of_size(struct scheduler *s, struct weft_channel *ch,
+			       void *element, bool locked, size_t size)
+{
+	if (unlikely(!try_to_put(ch, element, size)))
+		return send_to_full(s, ch, element, locked);
+	weft__unlock(&ch->lock, locked);
+	return 0;
+}
+
+static NOINLINE int send_any_size(struct scheduler *s, struct weft_channel *ch,
+				  void *element, bool locked)
+{
+	return send_of_size(s, ch, element, locked, ch->element_size);
+}
+
 /* To a buffered channel about which nothing else is special; called with the lock
  * held. */
 static NOINLINE int send_buffered(struct scheduler *s, struct weft_channel *ch,
@@ -839,23 +859,26 @@ static NOINLINE int send_buffered(struct scheduler *s, struct weft_channel *ch,
 {
 	if (unlikely(ch->receivers))
 		return pass_to_first(s, ch, element, 1, locked);
-	if (unlikely(!try_to_put(ch, element)))
-		return send_to_full(s, ch, element, locked);
-	weft__unlock(&ch->lock, locked);
-	return 0;
+	if (unlikely(ch->element_size != 8))
+		return send_any_size(s, ch, element, locked);
+	return send_of_size(s, ch, element, locked, 8);
 }
 
 /* How long to leave a busy sender alone before looking for more: who looks at once
- * finds one element, and takes the cache line away for it. The longer the last run
- * was, the longer; a dialogue, whose runs are of one, is not to wait. */
+ * finds one element, and takes the cache line away for it. As long as the last run
+ * was, so that runs grow; but a dialogue, whose runs are of one, is not to wait,
+ * and the sender is not to find the buffer full. */
 static int pauses_before_run(struct weft_channel *ch)
 {
 	uint32_t received = peek(ch->received);
-	uint32_t run = received - ch->run_began;
+	uint32_t pauses = received - ch->run_began;
 
 	ch->run_began = received;
-	return run < RUN_LONG ? RUN_START_PAUSES + (int)run / 4
-			      : RUN_START_PAUSES + RUN_LONG / 4;
+	if (pauses > RUN_MOST_PAUSES)
+		pauses = RUN_MOST_PAUSES;
+	if (pauses > ch->capacity / 4)
+		pauses = ch->capacity / 4;
+	return RUN_LEAST_PAUSES + (int)pauses;
 }
 
 /* From a buffer that has nothing, as far as is known, or where more is to be
@@ -876,24 +899,49 @@ static NOINLINE int receive_from_empty(struct scheduler *s,
 		await_run(s, &ch->sent, sent);
 		locked = weft__lock(&ch->receive_lock);
 	}
-	has_taken = try_to_take(ch, element);
+	has_taken = try_to_take(ch, element, ch->receive_size);
 	weft__unlock(&ch->receive_lock, locked);
 	if (has_taken)
 		return 0;
 	return pass_plainly(s, ch, element, -1, weft__channel_lock(ch));
 }
 
-static NOINLINE int receive_buffered(struct scheduler *s,
-				     struct weft_channel *ch, void *element)
+static INLINE int receive_of_size(struct scheduler *s, struct weft_channel *ch,
+				  void *element, bool locked, size_t size)
 {
-	bool locked = weft__lock(&ch->receive_lock);
-
 	if (unlikely(!ch->receives_plainly ||
 		     peek(ch->received) == ch->receive_limit))
 		return receive_from_empty(s, ch, element, locked);
-	take_from_buffer(ch, element);
+	take_from_buffer(ch, element, size);
 	weft__unlock(&ch->receive_lock, locked);
 	return 0;
+}
+
+static NOINLINE int receive_any_size(struct scheduler *s,
+				     struct weft_channel *ch, void *element,
+				     bool locked)
+{
+	return receive_of_size(s, ch, element, locked, ch->receive_size);
+}
+
+/* Somebody else has the lock. */
+static NOINLINE int receive_after_others(struct scheduler *s,
+					 struct weft_channel *ch, void *element)
+{
+	lock_contended(&ch->receive_lock);
+	return receive_of_size(s, ch, element, true, ch->receive_size);
+}
+
+static NOINLINE int receive_buffered(struct scheduler *s,
+				     struct weft_channel *ch, void *element)
+{
+	bool locked;
+
+	if (unlikely(!weft__lock_at_once(&ch->receive_lock, &locked)))
+		return receive_after_others(s, ch, element);
+	if (unlikely(ch->receive_size != 8))
+		return receive_any_size(s, ch, element, locked);
+	return receive_of_size(s, ch, element, locked, 8);
 }
 
 /* Anything but an open rendezvous channel with plain waiters. */
