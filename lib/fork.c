@@ -30,6 +30,7 @@
 static void lock_all(void)
 {
 	weft__started_lock();
+	weft__offload_lock();
 	weft__thread_lock_registry();
 	weft__task_lock_pool();
 	weft__channel_lock_all();
@@ -40,6 +41,7 @@ static void unlock_all(void)
 	weft__channel_unlock_all();
 	weft__task_unlock_pool();
 	weft__thread_unlock_registry();
+	weft__offload_unlock();
 	weft__started_unlock();
 }
 
@@ -60,6 +62,7 @@ static void go_on_in_child(void)
 	weft__thread_each(disown, self);
 	weft__thread_forget_others(self);
 	weft__started_forget_others(self ? peek(self->thread_id) : 0);
+	weft__offload_forget_others(self);
 	weft__deadlock_renew(self);
 	weft__task_unlock_words();
 	weft__channel_forget_others(self);

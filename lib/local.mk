@@ -22,6 +22,7 @@ lib_libweft_la_SOURCES = \
 	lib/join.c \
 	lib/lock.h \
 	lib/net.c \
+	lib/offload.c lib/offload.h \
 	lib/park.c lib/park.h \
 	lib/scheduler.c lib/scheduler.h \
 	lib/stack.c lib/stack.h \

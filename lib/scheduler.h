@@ -96,6 +96,8 @@ struct scheduler {
 	_Atomic(uintptr_t) *used_word; /* to be set to 0; see waiter.h */
 	int64_t recheck_ns;            /* pause before the next verdict */
 
+	size_t n_offloaded; /* calls that helpers have or will have, offload.c */
+
 	/* written by the owner, read by any thread that holds the registry */
 	_Atomic(uint64_t) switches; /* up to the last look, see weft_stats() */
 	_Atomic(uint64_t) ended, failed, abandoned, parks, timers_fired;
