@@ -62,7 +62,6 @@ static void go_on_in_child(void)
 	weft__thread_each(disown, self);
 	weft__thread_forget_others(self);
 	weft__started_forget_others(self ? peek(self->thread_id) : 0);
-	weft__offload_forget_others(self);
 	weft__deadlock_renew(self);
 	weft__task_unlock_words();
 	weft__channel_forget_others(self);
@@ -72,6 +71,7 @@ static void go_on_in_child(void)
 		weft__engine_renew(self);
 		weft__take_handed_in(self);
 	}
+	weft__offload_forget_others(self);
 	weft__task_forget_others(self);
 	if (self)
 		weft__embedding_renew(self);

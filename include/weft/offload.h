@@ -30,7 +30,8 @@ WEFT_BEGIN_DECLS
  * the next call. So when weft_offload() has returned, @fn does not use @arg any
  * more. A thread that ends waits for functions that still run, however long.
  *
- * A helper has the usual stack of a thread. All signals are blocked there, and
+ * A helper has the usual stack of a thread. All signals are blocked there but
+ * those that tell of faults (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP), and
  * it should be left as it was found: its signal mask, its name and so on. @fn may
  * call weft, which attaches the helper as any thread; when @fn has returned, that
  * ends as for a thread that ends: tasklets that are left are killed and run to

@@ -140,6 +140,7 @@ START_TEST(runs_on_another_thread)
 	ck_assert(!pthread_equal(p.thread, pthread_self()));
 	ck_assert(sigismember(&p.blocked, SIGINT) == 1);
 	ck_assert(sigismember(&p.blocked, SIGRTMAX) == 1);
+	ck_assert(sigismember(&p.blocked, SIGSEGV) == 0); /* its own fault */
 	pthread_sigmask(SIG_SETMASK, NULL, &mine);
 	ck_assert(sigismember(&mine, SIGINT) == 0);
 	pthread_attr_init(&usual);
