@@ -834,10 +834,32 @@ static int nap_long(void *arg)
 	return 5;
 }
 
+static _Atomic(bool) is_ending;
+
+static int see_the_end(void *arg)
+{
+	int rc = weft_sleep_until(WEFT_FOREVER);
+
+	(void)arg;
+	is_ending = true; /* and all of its thread are killed */
+	return rc;
+}
+
+/* Outlasts what a thread gives its tasklets. */
+static int outlast(void *arg)
+{
+	n_inside++;
+	while (!is_ending)
+		nap(1);
+	n_inside--;
+	return nap_long(arg);
+}
+
 static void *leave_one_running(void *arg)
 {
-	of_thread = (struct caller){ .fn = nap_long };
+	of_thread = (struct caller){ .fn = outlast };
 	weft_spawn(offload_one, &of_thread);
+	weft_spawn(see_the_end, NULL);
 	weft_schedule();
 	until_inside(1);
 	return arg;
