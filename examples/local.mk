@@ -7,6 +7,7 @@ noinst_PROGRAMS += \
 	examples/pipeline \
 	examples/pump \
 	examples/rate_limiter \
+	examples/resolve \
 	examples/threads
 
 examples_command_channel_LDADD = lib/libweft.la
@@ -16,4 +17,5 @@ examples_hello_LDADD = lib/libweft.la
 examples_pipeline_LDADD = lib/libweft.la
 examples_pump_LDADD = lib/libweft.la
 examples_rate_limiter_LDADD = lib/libweft.la
+examples_resolve_LDADD = lib/libweft.la
 examples_threads_LDADD = lib/libweft.la

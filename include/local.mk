@@ -8,6 +8,7 @@ weftinclude_HEADERS = \
 	include/weft/debug.h \
 	include/weft/io.h \
 	include/weft/net.h \
+	include/weft/offload.h \
 	include/weft/scheduler.h \
 	include/weft/sync.h \
 	include/weft/tasklet.h \

@@ -29,6 +29,7 @@
 #include <weft/debug.h>
 #include <weft/io.h>
 #include <weft/net.h>
+#include <weft/offload.h>
 #include <weft/scheduler.h>
 #include <weft/sync.h>
 #include <weft/tasklet.h>

@@ -36,6 +36,19 @@
  * attached has changed since before the count, this is no verdict: such a thread
  * may have started others that the list did not have. It looks for itself when it
  * parks, and the caller once more after a pause.
+ *
+ * Helpers (offload.c) are no strangers, though not in the registry while they are
+ * not attached: what they can do is to wake the caller of a function that they
+ * have, or what that function does. While it is out, the caller's thread is awake
+ * or counts as hopeful, as one with an operation of its own does, and until it has
+ * been woken: by its wake, it is counted before anybody finds it up. So a word of
+ * 0 says that no function is out, and helpers are idle. [deadlock.3] A helper that
+ * is being started cannot be told from a stranger before it has said which thread
+ * it is. From before it is created until then it counts as awake, and gives that
+ * up as a thread that detaches does: for the count it is a thread that attaches
+ * and detaches again. When it ends it goes over to those that are leaving, in one
+ * step under the registry's mutex. (tests/model/deadlock.pml has all these steps:
+ * hopeful threads that wake, threads that attach and detach.)
  */
 #include "deadlock.h"
 
@@ -55,6 +68,7 @@
 #include <unistd.h>
 
 #include "environment.h"
+#include "offload.h"
 #include "scheduler.h"
 #include "thread.h"
 
@@ -245,7 +259,8 @@ static bool is_stranger(pid_t tid)
 	struct task_stat stat;
 
 	weft__thread_each(match_tid, &unmatched);
-	return unmatched && read_stat(tid, &stat) && stat.state != 'Z' &&
+	return unmatched && !weft__offload_is_helper(tid) &&
+	       read_stat(tid, &stat) && stat.state != 'Z' &&
 	       stat.state != 'X' && !(stat.flags & PF_IO_WORKER) &&
 	       !is_leaving(tid, stat.start) && !is_sanitizers(tid);
 }

@@ -30,6 +30,7 @@
 static void lock_all(void)
 {
 	weft__started_lock();
+	weft__offload_lock();
 	weft__thread_lock_registry();
 	weft__task_lock_pool();
 	weft__channel_lock_all();
@@ -42,6 +43,7 @@ static void unlock_all(void)
 	weft__channel_unlock_all();
 	weft__task_unlock_pool();
 	weft__thread_unlock_registry();
+	weft__offload_unlock();
 	weft__started_unlock();
 }
 
@@ -72,6 +74,7 @@ static void go_on_in_child(void)
 		weft__take_handed_in(self);
 	}
 	weft__sync_forget_others(self);
+	weft__offload_forget_others(self);
 	weft__task_forget_others(self);
 	if (self)
 		weft__embedding_renew(self);

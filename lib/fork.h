@@ -12,6 +12,12 @@ struct scheduler;
 /* Registers the handlers; once per process. */
 void weft__fork_prepare(void);
 
+/* offload.c: the pool's mutex. */
+void weft__offload_lock(void);
+void weft__offload_unlock(void);
+/* Forgets helpers, and calls of other threads. */
+void weft__offload_forget_others(struct scheduler *self);
+
 /* start.c */
 void weft__started_lock(void);
 void weft__started_unlock(void);

@@ -25,6 +25,7 @@ lib_libweft_la_SOURCES = \
 	lib/lock.h \
 	lib/mutex.c \
 	lib/net.c \
+	lib/offload.c lib/offload.h \
 	lib/park.c lib/park.h \
 	lib/rwlock.c \
 	lib/scheduler.c lib/scheduler.h \

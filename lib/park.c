@@ -91,6 +91,12 @@ static const int64_t RECHECK_MOST_NS = 10 * WEFT_SECOND;
 
 /* --- handing in --- */
 
+/* Its counters are written by many and read by nobody. With an engine that could
+ * not be opened it rings an eventfd where others would send a message. */
+struct scheduler weft__unattached = {
+	.engine = { .error = -ENXIO, .ring_fd = -1, .eventfd = -1 },
+};
+
 static uint32_t *futex_word(struct inbox *in)
 {
 	/* the low half, on the little-endian machines that weft runs on */
@@ -372,7 +378,7 @@ static void wake_up(struct scheduler *s, bool is_hopeful)
 
 static bool has_waker(const struct scheduler *s)
 {
-	return s->timers.n || s->engine.n_in_flight;
+	return s->timers.n || s->engine.n_in_flight || s->n_offloaded;
 }
 
 int weft__park(struct scheduler *s)

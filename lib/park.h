@@ -39,9 +39,13 @@ int weft__park(struct scheduler *s);
 void weft__release_word(struct scheduler *s);
 
 /* Hands @link in to @target and wakes it if it sleeps. The caller is the thread
- * of @s. False when @target has ended: the caller still owns the node. */
+ * of @s, or @s is &weft__unattached. False when @target has ended: the caller still owns the node. */
 bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 		   uintptr_t link);
+
+/* In whose name a thread without a scheduler hands in and wakes: it counts for
+ * nobody, and has no ring to ring through. */
+extern struct scheduler weft__unattached __attribute__((visibility("hidden")));
 
 /* Wakes the tasklet of a waiter that the caller has claimed, of any thread. */
 void weft__wake_foreign(struct scheduler *s, struct waiter *w);

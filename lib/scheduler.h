@@ -98,6 +98,8 @@ struct scheduler {
 	int64_t recheck_ns;            /* pause before the next verdict */
 	uint32_t random;               /* of select.c; never 0 */
 
+	size_t n_offloaded; /* calls that helpers have or will have, offload.c */
+
 	/* written by the owner, read by any thread that holds the registry */
 	_Atomic(uint64_t) switches; /* up to the last look, see weft_stats() */
 	_Atomic(uint64_t) ended, failed, abandoned, parks, timers_fired;

@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "fork.h"
 #include "park.h"
@@ -934,11 +935,15 @@ int weft__task_kill_all(struct scheduler *s)
  * it in; the inbox must be open for that. */
 static void abandon(struct scheduler *s, struct weft_task *t)
 {
+	/* an offloaded function takes its time */
+	static const struct timespec pause = { .tv_nsec = 100 * 1000 };
+
 	if (peek(t->state) == WEFT_BLOCKED)
 		while (!t->waiter->kind->cancel(s, t->waiter) &&
 		       peek(t->state) == WEFT_BLOCKED) {
 			weft__look_around(s);
 			weft__engine_poll(s);
+			nanosleep(&pause, NULL);
 		}
 	free_deferred(t);
 	if (!weft__task_is_fresh(t))

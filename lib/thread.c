@@ -13,7 +13,8 @@
  *	drops its callbacks and traps, which may point to what is gone;
  *	kills its tasklets in the order in which they came and lets them run, in
  *	rounds; operations of the ring are waited for in any case, since the
- *	kernel has their buffers;
+ *	kernel has their buffers, and so are offloaded calls, whose functions may
+ *	use their callers' stacks;
  *	does what its main tasklet has deferred, and all that again for what
  *	comes of it;
  *	counts those left after the last round as abandoned;
@@ -35,6 +36,7 @@
 #include "deadlock.h"
 #include "environment.h"
 #include "fork.h"
+#include "offload.h"
 #include "park.h"
 #include "scheduler.h"
 #include "valgrind.h"
@@ -128,7 +130,7 @@ static void end_tasklets(struct scheduler *s)
 {
 	for (int round = 0; round < DETACH_ROUNDS && detach_round(s); round++)
 		;
-	while (s->engine.n_in_flight)
+	while (s->engine.n_in_flight || s->n_offloaded)
 		(void)weft_run_until(weft_now() + DETACH_ROUND_NS);
 }
 
@@ -169,7 +171,8 @@ static void unregister(struct scheduler *s)
 	else
 		registry.newest = s->older;
 	registry.n--;
-	weft__deadlock_note_leaving(s->tid);
+	if (!weft__offload_is_helper(s->tid)) /* which stays */
+		weft__deadlock_note_leaving(s->tid);
 	pthread_mutex_unlock(&registry.mutex);
 }
 
@@ -233,9 +236,7 @@ static bool ring_one(struct scheduler *s)
 	return target;
 }
 
-/* If those left are all parked, one of them has to look whether that is a
- * deadlock. [deadlock.1] */
-static void count_out(struct scheduler *s)
+void weft__thread_count_out(struct scheduler *s)
 {
 	while (weft__count_detached()) {
 		weft__count_awake(1);
@@ -262,12 +263,22 @@ static void detach(void *scheduler)
 	refuse(s, weft__inbox_close(s));
 	poke(s->thread_id, 0);
 	weft__task_release_all(s);
-	count_out(s);
+	weft__thread_count_out(s);
 	weft__embedding_free(s);
 	free_parts(s, on_main);
 	weft__self = NULL;
 	weft__fast = NULL;
 	make_spare(s);
+}
+
+void weft__thread_detach(void)
+{
+	struct scheduler *s = weft__self;
+
+	if (!s)
+		return;
+	pthread_setspecific(registry.key, NULL);
+	detach(s);
 }
 
 /* --- attaching --- */
@@ -283,6 +294,7 @@ static void initialise(void)
 		      : STACK_DEFAULT_SHIFT - STACK_MIN_SHIFT;
 	weft__park_read_environment();
 	weft__deadlock_read_environment();
+	weft__offload_read_environment();
 	weft__fork_prepare();
 }
 

@@ -29,6 +29,14 @@ uint64_t weft__thread_n_ever(void);
  * attached if @self is not NULL. */
 void weft__thread_forget_others(struct scheduler *self);
 
+/* Detaches the calling thread, if it is attached, as its end would. */
+void weft__thread_detach(void);
+
+/* Takes back a count of weft__count_awake(). If those left are all parked, one of
+ * them has to look whether that is a deadlock: it is rung in the name of @s.
+ * [deadlock.1] */
+void weft__thread_count_out(struct scheduler *s);
+
 /* Whether another attached thread is awake, and on another CPU; a hint. */
 bool weft__others_are_awake(void);
 

@@ -16,6 +16,7 @@ UNIT_TESTS = \
 	tests/unit/test_inbox \
 	tests/unit/test_io \
 	tests/unit/test_io_kill \
+	tests/unit/test_offload \
 	tests/unit/test_scheduler \
 	tests/unit/test_stack \
 	tests/unit/test_start \
@@ -42,6 +43,7 @@ STRESS_TESTS = \
 	tests/stress/stress_handles \
 	tests/stress/stress_io \
 	tests/stress/stress_kill \
+	tests/stress/stress_offload \
 	tests/stress/stress_sched \
 	tests/stress/stress_sync \
 	tests/stress/stress_wake

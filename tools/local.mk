@@ -17,6 +17,7 @@ tools_weft_bench_SOURCES = \
 	tools/bench/work.h \
 	tools/bench/work_channel.c \
 	tools/bench/work_mutex.c \
+	tools/bench/work_offload.c \
 	tools/bench/work_tasklet.c \
 	tools/bench/work_tree.c \
 	tools/bench/work_uring.c \

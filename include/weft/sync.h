@@ -23,6 +23,7 @@
 #define WEFT_SYNC_H
 
 #include <weft/base.h>
+#include <weft/offload.h>
 
 WEFT_BEGIN_DECLS
 

@@ -862,6 +862,9 @@ START_TEST(variables_are_reported_by_name)
 	static const struct {
 		const char *variable, *value, *accepted;
 	} cases[] = {
+		{ "WEFT_OFFLOAD", "0", "threads from 1 to 1024" },
+		{ "WEFT_OFFLOAD", "1025", "threads from 1 to 1024" },
+		{ "WEFT_OFFLOAD", "1024", NULL },
 		{ "WEFT_SPIN", "often", "microseconds" },
 		{ "WEFT_SPIN", "-5", "microseconds" },
 		{ "WEFT_WAKE", "bell", "futex" },
@@ -930,7 +933,7 @@ int main(void)
 		 out_of_address_space_for_one);
 	add_loop(s, "WEFT_STACK", bad_stack_variable_is_reported_once,
 		 N_ELEMENTS(bad_stacks));
-	add_loop(s, "variables", variables_are_reported_by_name, 9);
+	add_loop(s, "variables", variables_are_reported_by_name, 12);
 	add_case(s, "WEFT_STACK's use", stack_variable_sets_the_default);
 	return run_suite(s);
 }

@@ -161,6 +161,7 @@ void find_environment(void)
 		const char *name, *takes;
 	} variables[] = {
 		{ "WEFT_DEADLOCK", "quiet, report" },
+		{ "WEFT_OFFLOAD", "how many threads weft_offload() may have" },
 		{ "WEFT_SPIN", "microseconds to spin before a thread parks" },
 		{ "WEFT_STACK", "bytes that a tasklet's stack has at least" },
 		{ "WEFT_WAKE", "auto, futex, msg_ring, eventfd, msg_ring_sqe" },

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Names resolved on helper threads.
+ *
+ * getaddrinfo(3) knows nothing of tasklets: called directly, it holds up all of its
+ * thread until the answer is there. weft_offload() calls it on another thread and
+ * suspends the tasklet only. Here three are asked for at once.
+ */
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <weft.h>
+
+struct question {
+	const char *name;
+	int error; /* EAI_..., which is no errno */
+	char answer[INET6_ADDRSTRLEN];
+};
+
+/* On a helper thread; everything it needs is in the question. */
+static int look_up(void *arg)
+{
+	struct question *q = arg;
+	struct addrinfo hints = { .ai_family = AF_INET,
+				  .ai_socktype = SOCK_STREAM };
+	struct addrinfo *found;
+
+	q->error = getaddrinfo(q->name, NULL, &hints, &found);
+	if (q->error)
+		return 0;
+	getnameinfo(found->ai_addr, found->ai_addrlen, q->answer,
+		    sizeof q->answer, NULL, 0, NI_NUMERICHOST);
+	freeaddrinfo(found);
+	return 0;
+}
+
+static int resolve(void *arg)
+{
+	return weft_offload(look_up, arg);
+}
+
+int main(void)
+{
+	struct question questions[] = {
+		{ .name = "127.0.0.1" },
+		{ .name = "127.1" }, /* so it was written once */
+		{ .name = "192.0.2.7" },
+	};
+	enum { N = sizeof questions / sizeof questions[0] };
+
+	for (int i = 0; i < N; i++)
+		weft_spawn(resolve, &questions[i]);
+	weft_pump();
+	printf("%d are asked for\n", N);
+	weft_run(); /* until all have their answers */
+	for (int i = 0; i < N; i++)
+		printf("%s is %s\n", questions[i].name,
+		       questions[i].error ? gai_strerror(questions[i].error)
+					  : questions[i].answer);
+}
