@@ -13,6 +13,7 @@ UNIT_TESTS = \
 	tests/unit/test_embed \
 	tests/unit/test_end \
 	tests/unit/test_fork \
+	tests/unit/test_group \
 	tests/unit/test_inbox \
 	tests/unit/test_io \
 	tests/unit/test_io_kill \
@@ -25,6 +26,7 @@ UNIT_TESTS = \
 	tests/unit/test_timer
 TRACE_TESTS = \
 	tests/trace/trace_channel \
+	tests/trace/trace_group \
 	tests/trace/trace_join \
 	tests/trace/trace_kill \
 	tests/trace/trace_ring \
@@ -35,6 +37,7 @@ STRESS_TESTS = \
 	tests/stress/stress_attach \
 	tests/stress/stress_channel \
 	tests/stress/stress_deadlock \
+	tests/stress/stress_group \
 	tests/stress/stress_handles \
 	tests/stress/stress_io \
 	tests/stress/stress_kill \
@@ -51,10 +54,12 @@ RINGLESS_TESTS = $(TRACE_TESTS) \
 
 TEST_CPPFLAGS = -iquote $(top_srcdir)/tests/support $(CHECK_CFLAGS)
 UNIT_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(TEST_CPPFLAGS)
+WRAP_ALLOCATION = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 LDADD = tests/support/libsupport.la lib/libweft.la $(CHECK_LIBS)
 
 tests_unit_test_context_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_context_LDFLAGS = -static
+tests_unit_test_group_LDFLAGS = -static $(WRAP_ALLOCATION)
 tests_unit_test_inbox_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_inbox_LDFLAGS = -static
 tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -64,6 +69,8 @@ tests_unit_test_timer_LDFLAGS = -static
 
 check_LTLIBRARIES += tests/support/libsupport.la
 tests_support_libsupport_la_SOURCES = \
+	tests/support/allocation.c tests/support/allocation.h \
+	tests/support/clock.c tests/support/clock.h \
 	tests/support/play.c tests/support/play.h \
 	tests/support/support.c tests/support/support.h
 
@@ -84,6 +91,7 @@ EXTRA_DIST += \
 	tests/install/program.c \
 	tests/model/channel.pml \
 	tests/model/deadlock.pml \
+	tests/model/group.pml \
 	tests/model/interrupt.pml \
 	tests/model/join.pml \
 	tests/model/park.pml \

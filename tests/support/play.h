@@ -11,8 +11,8 @@
  *
  * m is the main tasklet of the test's thread, a to l are others of it. M is the
  * main tasklet of a second thread, which is there if M has a script, and A to L
- * are others of that one. x, y and z are channels of integers. A tasklet ends
- * with its script.
+ * are others of that one. x, y and z are channels of integers. There is one group.
+ * A tasklet ends with its script.
  *
  * Words that do something; N is a number, p is a player, pq several in turn:
  *
@@ -27,6 +27,11 @@
  *	tell_switches:N tell_channels:N          callbacks of the thread on and off
  *	send:xN receive:x try_send:xN try_receive:x     weft_channel_...
  *	prefer:xN schedule_all:xN                settings of channel x
+ *	member:pq     the same as spawn, in the group
+ *	wait kill_group                          weft_group_...
+ *	sleep:N       weft_sleep() of N seconds
+ *	limit:N end_limit                        a deadline scope of N seconds
+ *	pass:N        lets N seconds pass
  *	freeze:N thaw:N  wait for and post semaphore N, keeping the OS thread
  *	until_parked     keep the OS thread until the other one is parked
  *
@@ -38,6 +43,8 @@
  *	waiters:x     x[abc]      oldest first
  *
  *	join:p        p=N, p=-EXXX
+ *	wait          group=N, group=-EXXX
+ *	end_limit     late, when the scope has run out
  *	a switch, when told       a>b
  *	a channel call, when told a!x (send) a?x (receive), a?x~ when it will block
  *
