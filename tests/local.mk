@@ -7,6 +7,7 @@ UNIT_TESTS = \
 	tests/unit/test_channel \
 	tests/unit/test_context \
 	tests/unit/test_control \
+	tests/unit/test_deadline \
 	tests/unit/test_deadlock \
 	tests/unit/test_debug \
 	tests/unit/test_detach \
@@ -26,6 +27,7 @@ UNIT_TESTS = \
 	tests/unit/test_timer
 TRACE_TESTS = \
 	tests/trace/trace_channel \
+	tests/trace/trace_deadline \
 	tests/trace/trace_group \
 	tests/trace/trace_join \
 	tests/trace/trace_kill \
@@ -59,6 +61,8 @@ LDADD = tests/support/libsupport.la lib/libweft.la $(CHECK_LIBS)
 
 tests_unit_test_context_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_context_LDFLAGS = -static
+tests_unit_test_deadline_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_deadline_LDFLAGS = -static $(WRAP_ALLOCATION)
 tests_unit_test_group_LDFLAGS = -static $(WRAP_ALLOCATION)
 tests_unit_test_inbox_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_inbox_LDFLAGS = -static
