@@ -418,8 +418,15 @@ static bool attach_stack(struct weft_task *t)
 #ifdef WEFT__SANITIZED
 void weft__task_prepare(struct weft_task *t)
 {
-	if (weft__task_is_fresh(t))
-		REQUIRE(attach_stack(t), "no memory for the guard of a stack");
+	struct scheduler *s = peek(t->owner);
+
+	if (!weft__task_is_fresh(t))
+		return;
+	/* One that ends just now has given up its promise, not its stack. */
+	REQUIRE(!weft__stack_promise(&s->stacks, t->stack_class) &&
+			attach_stack(t),
+		"no memory for a stack or its guard");
+	weft__stack_forgo(&s->stacks, t->stack_class);
 }
 #endif
 
