@@ -8,6 +8,7 @@ noinst_PROGRAMS += \
 	examples/pump \
 	examples/rate_limiter \
 	examples/resolve \
+	examples/supervisor \
 	examples/threads
 
 examples_command_channel_LDADD = lib/libweft.la
@@ -18,4 +19,5 @@ examples_pipeline_LDADD = lib/libweft.la
 examples_pump_LDADD = lib/libweft.la
 examples_rate_limiter_LDADD = lib/libweft.la
 examples_resolve_LDADD = lib/libweft.la
+examples_supervisor_LDADD = lib/libweft.la
 examples_threads_LDADD = lib/libweft.la

@@ -6,6 +6,7 @@ weftinclude_HEADERS = \
 	include/weft/base.h \
 	include/weft/channel.h \
 	include/weft/debug.h \
+	include/weft/group.h \
 	include/weft/io.h \
 	include/weft/net.h \
 	include/weft/offload.h \

@@ -22,6 +22,9 @@
 
 #include "scheduler.h"
 
+/* In what the user has, beside ATTENTION_SCOPELESS: there was no memory. */
+static const uintptr_t IS_SCOPELESS = 256;
+
 struct scope {
 	struct timer timer; /* first */
 	struct scope *outer;
@@ -104,8 +107,11 @@ static struct scope *new_scope(struct scheduler *s, int64_t deadline)
 	*scope = (struct scope){ .timer.fire = run_out,
 				 .task = peek(s->current),
 				 .deadline = deadline };
+	/* As in run_until, what is before the beginning of the clock is no
+	 * later than that. */
 	if (deadline == WEFT_FOREVER ||
-	    weft__timer_arm(&s->timers, &scope->timer, deadline) == 0)
+	    weft__timer_arm(&s->timers, &scope->timer,
+			    deadline > 0 ? deadline : 0) == 0)
 		return scope;
 	scope->outer = s->free_scopes;
 	s->free_scopes = scope;
@@ -122,9 +128,11 @@ WEFT_API void weft_deadline_begin(struct weft_deadline *d, int64_t when)
 	if (!s)
 		return;
 	t = peek(s->current);
+	d->weft__before = t->attention & ATTENTION_SCOPELESS;
 	scope = new_scope(s, when);
 	if (!scope) {
-		d->weft__before = t->attention & ATTENTION_SCOPELESS;
+		d->weft__scope = t->scopes;
+		d->weft__before |= IS_SCOPELESS;
 		t->attention |= ATTENTION_SCOPELESS;
 		return;
 	}
@@ -146,25 +154,27 @@ static bool is_scope_of(const struct weft_task *t, const struct scope *scope)
 WEFT_API bool weft_deadline_end(struct weft_deadline *d)
 {
 	struct scheduler *s = weft__self;
-	struct scope *scope = d->weft__scope;
+	struct scope *scope = d->weft__scope; /* or the one around it */
+	bool is_scopeless = d->weft__before & IS_SCOPELESS;
 	struct weft_task *t;
 	bool has_run_out;
 
-	if (!s)
-		return false;
-	t = peek(s->current);
-	if (!scope) {
-		t->attention &= (uint8_t)~ATTENTION_SCOPELESS;
-		t->attention |= (uint8_t)d->weft__before;
+	/* It could not even be begun. */
+	if (!s || (!scope && !is_scopeless))
 		return true;
-	}
-	REQUIRE(is_scope_of(t, scope),
+	t = peek(s->current);
+	REQUIRE(!scope || is_scope_of(t, scope),
 		"weft_deadline_end() of a scope that this tasklet is not in");
-	has_run_out = scope->has_run_out || scope->deadline <= weft_now();
+	has_run_out = is_scopeless || scope->has_run_out ||
+		      scope->deadline <= weft_now();
 	while (t->scopes != scope)
 		drop_scope(s, t);
-	drop_scope(s, t);
+	if (!is_scopeless)
+		drop_scope(s, t);
 	renew_attention(t);
-	d->weft__scope = NULL;
+	/* Those inside that had no memory end with it. */
+	t->attention &= (uint8_t)~ATTENTION_SCOPELESS;
+	t->attention |= (uint8_t)(d->weft__before & ATTENTION_SCOPELESS);
+	*d = (struct weft_deadline){ 0 };
 	return has_run_out;
 }

@@ -12,7 +12,7 @@
  *
  * The child then has, in this order, no ring (its memory is not there, see
  * MADV_DONTFORK, so nothing may look at it), no locks, no waiters of other
- * threads in channels; it takes in what had been handed in, ends the tasklets of
+ * threads in channels and groups; it takes in what had been handed in, ends the tasklets of
  * other threads, and counts one thread. What memory those threads had is left as
  * it is: they may have been anywhere in it. Their descriptors are closed, so that
  * the parent's ends are ends.
@@ -35,10 +35,12 @@ static void lock_all(void)
 	weft__task_lock_pool();
 	weft__channel_lock_all();
 	weft__sync_lock_all();
+	weft__group_lock_all();
 }
 
 static void unlock_all(void)
 {
+	weft__group_unlock_all();
 	weft__sync_unlock_all();
 	weft__channel_unlock_all();
 	weft__task_unlock_pool();
@@ -67,6 +69,7 @@ static void go_on_in_child(void)
 	weft__deadlock_renew(self);
 	weft__task_unlock_words();
 	weft__channel_forget_others(self);
+	weft__group_forget_waiters(self);
 	if (self) {
 		poke(self->inbox.ringers, 0);
 		self->used_word = NULL; /* no channel has a spinner any more */
@@ -76,6 +79,7 @@ static void go_on_in_child(void)
 	weft__sync_forget_others(self);
 	weft__offload_forget_others(self);
 	weft__task_forget_others(self);
+	weft__group_forget_members(self);
 	if (self)
 		weft__embedding_renew(self);
 }

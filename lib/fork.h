@@ -18,6 +18,14 @@ void weft__offload_unlock(void);
 /* Forgets helpers, and calls of other threads. */
 void weft__offload_forget_others(struct scheduler *self);
 
+/* group.c: all groups' locks and that of their list. */
+void weft__group_lock_all(void);
+void weft__group_unlock_all(void);
+/* Takes those out who wait on other threads than @self's. */
+void weft__group_forget_waiters(const struct scheduler *self);
+/* Takes members out that other threads had ended, and not yet told of it. */
+void weft__group_forget_members(struct scheduler *self);
+
 /* start.c */
 void weft__started_lock(void);
 void weft__started_unlock(void);

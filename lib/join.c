@@ -120,12 +120,12 @@ void weft__join_end(struct scheduler *s, struct weft_task *t, int result)
 		struct waiter *later = w->prev;
 
 		w->result = result;
-		if (!w->task)
-			; /* nobody is to be woken */
-		else if (w->owner == s)
+		if (w->task && w->owner == s)
 			weft__wake_local(s, w->task);
-		else
+		else if (w->task)
 			weft__wake_foreign(s, w);
+		else if (w->kind)
+			w->kind->ended(s, w);
 		w = later;
 	}
 }

@@ -19,6 +19,7 @@ lib_libweft_la_SOURCES = \
 	lib/engine/uring.c \
 	lib/environment.c lib/environment.h \
 	lib/fork.c lib/fork.h \
+	lib/group.c \
 	lib/inbox.c lib/inbox.h \
 	lib/io.c lib/io.h \
 	lib/join.c \

@@ -419,8 +419,15 @@ static bool attach_stack(struct weft_task *t)
 #ifdef WEFT__SANITIZED
 void weft__task_prepare(struct weft_task *t)
 {
-	if (weft__task_is_fresh(t))
-		REQUIRE(attach_stack(t), "no memory for the guard of a stack");
+	struct scheduler *s = peek(t->owner);
+
+	if (!weft__task_is_fresh(t))
+		return;
+	/* One that ends just now has given up its promise, not its stack. */
+	REQUIRE(!weft__stack_promise(&s->stacks, t->stack_class) &&
+			attach_stack(t),
+		"no memory for a stack or its guard");
+	weft__stack_forgo(&s->stacks, t->stack_class);
 }
 #endif
 
@@ -445,12 +452,14 @@ static _Noreturn void start(void *task)
 /* --- birth --- */
 
 /* A descriptor with a tenant that is in no queue. The owner is set by the time
- * the id is. */
+ * the id is, and so is the joiner, if there is one. */
 static INLINE struct weft_task *create(struct scheduler *s,
 				       struct scheduler *owner, unsigned class,
-				       weft_fn fn, void *arg, unsigned requests)
+				       weft_fn fn, void *arg, unsigned requests,
+				       struct joiner *j)
 {
 	struct weft_task *t = s->free_tasks;
+	uint64_t id;
 
 	if (unlikely(!t) && !(t = refill(s)))
 		return NULL;
@@ -459,7 +468,7 @@ static INLINE struct weft_task *create(struct scheduler *s,
 	t->flags = 0;
 	t->n_shields = 0;
 	poke(t->about, 0);
-	t->joiners = NULL;
+	t->joiners = j;
 	t->deferred = NULL;
 	t->stack_class = (uint8_t) class;
 	t->stack = NULL;
@@ -468,10 +477,22 @@ static INLINE struct weft_task *create(struct scheduler *s,
 	poke(t->owner, owner);
 	poke(t->state, WEFT_PAUSED);
 	weft__context_make(&t->context, owner->starter_top, start, t);
+	id = new_id(s);
+	if (j) {
+		j->target = t;
+		j->id = id;
+		requests |= WORD_JOINED;
+	}
 	/* release: who finds the id finds the owner [task.1] */
-	atomic_store_explicit(&t->word, new_id(s) << WORD_BITS | requests,
+	atomic_store_explicit(&t->word, id << WORD_BITS | requests,
 			      memory_order_release);
 	return t;
+}
+
+static void tell_of_birth(struct joiner *j)
+{
+	if (j)
+		j->waiter.kind->born(&j->waiter);
 }
 
 /* Counts a tasklet in that is new on its own thread. */
@@ -506,7 +527,7 @@ WEFT_API weft_tasklet weft_spawn(weft_fn fn, void *arg)
 		return weft__null_handle(errno);
 	if (unlikely(!fn))
 		return weft__null_handle(EINVAL);
-	t = create(s, s, s->default_class, fn, arg, 0);
+	t = create(s, s, s->default_class, fn, arg, 0, NULL);
 	if (unlikely(!t))
 		return weft__null_handle(ENOMEM);
 	if (unlikely(admit(s, t))) {
@@ -551,7 +572,8 @@ struct delivery {
 	struct scheduler *from;
 	weft_fn fn;
 	void *arg;
-	int class; /* -1: the target's default */
+	struct joiner *joiner; /* or NULL */
+	int class;             /* -1: the target's default */
 	weft_tasklet handle;
 	int err;
 };
@@ -562,7 +584,7 @@ static void deliver(struct scheduler *target, void *arg)
 	unsigned class =
 		d->class < 0 ? target->default_class : (unsigned)d->class;
 	struct weft_task *t = create(d->from, target, class, d->fn, d->arg,
-				     REQUEST_QUEUED | REQUEST_NEW);
+				     REQUEST_QUEUED | REQUEST_NEW, d->joiner);
 
 	if (!t) {
 		d->err = ENOMEM;
@@ -570,18 +592,21 @@ static void deliver(struct scheduler *target, void *arg)
 	}
 	fill_in(t, d->options);
 	d->handle = weft__handle(t);
+	tell_of_birth(d->joiner);
 	if (!weft__hand_in(d->from, target, weft__task_link(t))) {
 		discard(d->from, t);
 		d->err = ESRCH;
 	}
 }
 
-WEFT_API weft_tasklet weft_spawn_with(
-	const struct weft_tasklet_options *options, weft_fn fn, void *arg)
+weft_tasklet weft__spawn(const struct weft_tasklet_options *options, weft_fn fn,
+			 void *arg, struct joiner *j)
 {
 	static const struct weft_tasklet_options none;
 	struct scheduler *s = weft__scheduler();
-	struct delivery d = { .from = s, .fn = fn, .arg = arg, .class = -1 };
+	struct delivery d = {
+		.from = s, .fn = fn, .arg = arg, .joiner = j, .class = -1
+	};
 	struct weft_task *t;
 
 	if (!s)
@@ -601,7 +626,7 @@ WEFT_API weft_tasklet weft_spawn_with(
 	}
 
 	t = create(s, s, d.class < 0 ? s->default_class : (unsigned)d.class, fn,
-		   arg, 0);
+		   arg, 0, j);
 	if (!t)
 		return weft__null_handle(ENOMEM);
 	fill_in(t, d.options);
@@ -609,13 +634,20 @@ WEFT_API weft_tasklet weft_spawn_with(
 		discard(s, t);
 		return weft__null_handle(ENOMEM);
 	}
+	tell_of_birth(j);
 	weft__note_runnable(s);
 	return weft__handle(t);
 }
 
+WEFT_API weft_tasklet weft_spawn_with(
+	const struct weft_tasklet_options *options, weft_fn fn, void *arg)
+{
+	return weft__spawn(options, fn, arg, NULL);
+}
+
 int weft__task_create_main(struct scheduler *s)
 {
-	struct weft_task *t = create(s, s, 0, NULL, NULL, 0);
+	struct weft_task *t = create(s, s, 0, NULL, NULL, 0, NULL);
 
 	if (!t)
 		return -ENOMEM;

@@ -192,6 +192,13 @@ void weft__task_release_all(struct scheduler *s);
 void weft__task_prepare(struct weft_task *t);
 #endif
 
+/* weft_spawn_with(). @j, if it is not NULL, has no task in its waiter and a kind
+ * that says what to do when the tasklet is born and when it has ended; it joins
+ * the tasklet from the beginning. On failure it may be in use no more, born or
+ * not. */
+weft_tasklet weft__spawn(const struct weft_tasklet_options *options, weft_fn fn,
+			 void *arg, struct joiner *j);
+
 /* Takes one in that another thread created: false if there is no memory. */
 bool weft__task_admit(struct scheduler *s, struct weft_task *t);
 
@@ -234,7 +241,7 @@ bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err);
 /* --- join.c --- */
 
 /* One who waits for the end of a tasklet, or, without a task in its waiter, only
- * wants the result. */
+ * wants the result, and with a kind in it is told of the end. */
 struct joiner {
 	struct waiter waiter;
 	struct weft_task *target;

@@ -56,6 +56,14 @@ struct wait_kind {
 	/* Says what is waited for, in words that follow a name: "receives from
 	 * channel jobs". Of a thread that cannot run meanwhile. */
 	void (*describe)(const struct waiter *w, char *text, size_t size);
+
+	/* For a joiner that was left with a tasklet at its creation and has no
+	 * task to be woken; see weft__spawn(). The first comes before anybody
+	 * can run or end the tasklet, or knows of it. The second comes instead
+	 * of a wake, on the thread that ends the tasklet, with the result, and
+	 * has the last word on the waiter's memory. Neither may switch. */
+	void (*born)(struct waiter *w);
+	void (*ended)(struct scheduler *s, struct waiter *w);
 };
 
 struct waiter {

@@ -7,12 +7,14 @@ UNIT_TESTS = \
 	tests/unit/test_channel \
 	tests/unit/test_context \
 	tests/unit/test_control \
+	tests/unit/test_deadline \
 	tests/unit/test_deadlock \
 	tests/unit/test_debug \
 	tests/unit/test_detach \
 	tests/unit/test_embed \
 	tests/unit/test_end \
 	tests/unit/test_fork \
+	tests/unit/test_group \
 	tests/unit/test_inbox \
 	tests/unit/test_io \
 	tests/unit/test_io_kill \
@@ -28,6 +30,8 @@ UNIT_TESTS = \
 TRACE_TESTS = \
 	tests/trace/trace_buffer \
 	tests/trace/trace_channel \
+	tests/trace/trace_deadline \
+	tests/trace/trace_group \
 	tests/trace/trace_join \
 	tests/trace/trace_kill \
 	tests/trace/trace_ring \
@@ -40,6 +44,7 @@ STRESS_TESTS = \
 	tests/stress/stress_attach \
 	tests/stress/stress_channel \
 	tests/stress/stress_deadlock \
+	tests/stress/stress_group \
 	tests/stress/stress_handles \
 	tests/stress/stress_io \
 	tests/stress/stress_kill \
@@ -58,10 +63,14 @@ RINGLESS_TESTS = $(TRACE_TESTS) \
 
 TEST_CPPFLAGS = -iquote $(top_srcdir)/tests/support $(CHECK_CFLAGS)
 UNIT_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(TEST_CPPFLAGS)
+WRAP_ALLOCATION = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 LDADD = tests/support/libsupport.la lib/libweft.la $(CHECK_LIBS)
 
 tests_unit_test_context_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_context_LDFLAGS = -static
+tests_unit_test_deadline_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_deadline_LDFLAGS = -static $(WRAP_ALLOCATION)
+tests_unit_test_group_LDFLAGS = -static $(WRAP_ALLOCATION)
 tests_unit_test_inbox_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_inbox_LDFLAGS = -static
 tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -71,6 +80,8 @@ tests_unit_test_timer_LDFLAGS = -static
 
 check_LTLIBRARIES += tests/support/libsupport.la
 tests_support_libsupport_la_SOURCES = \
+	tests/support/allocation.c tests/support/allocation.h \
+	tests/support/clock.c tests/support/clock.h \
 	tests/support/play.c tests/support/play.h \
 	tests/support/support.c tests/support/support.h
 
@@ -91,6 +102,7 @@ EXTRA_DIST += \
 	tests/install/program.c \
 	tests/model/channel.pml \
 	tests/model/deadlock.pml \
+	tests/model/group.pml \
 	tests/model/interrupt.pml \
 	tests/model/join.pml \
 	tests/model/park.pml \

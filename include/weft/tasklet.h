@@ -49,18 +49,19 @@ struct weft_tasklet_options {
 
 /**
  * Blocking calls: every call that can suspend the calling tasklet. Those of
- * channels, I/O and time, weft_tasklet_join(), weft_thread_join(), and
+ * channels, groups, I/O and time, weft_tasklet_join(), weft_thread_join(), and
  * weft_schedule(), weft_schedule_remove(), weft_run(), weft_run_until(),
  * weft_pump() and weft_tasklet_switch(). Besides its own, each may return
  *
  *   -ECANCELED  the tasklet was killed, see weft_tasklet_kill()
  *   -err        an error was raised on it, see weft_tasklet_raise()
+ *   -ETIMEDOUT  a time limit has passed, see weft_deadline_begin()
  *   -EAGAIN     it would have to wait, and must not: weft_set_block_trap()
  *   -EPERM      it would have to switch, and must not: weft_switch_trap()
  *   -EDEADLK    nothing in the process can ever end the wait, see
  *               weft/scheduler.h
  *
- * looked at in this order; the first two also when the call need not wait.
+ * looked at in this order; the first three also when the call need not wait.
  * What has been handed over is never lost: a receive that was served and a send
  * whose element was taken return 0, and the error comes with the next call.
  * Whatever a call returns, it has let go of the buffers it was given.

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <weft.h>
 
+#include "clock.h"
 #include "support.h"
 
 enum {
@@ -17,6 +18,7 @@ enum {
 	N_CHANNELS = 3,
 	N_SEMAPHORES = 10,
 	N_SHARED = 4,
+	N_LIMITS = 4,
 	LONGEST_WORD = 32
 };
 
@@ -25,6 +27,8 @@ struct player {
 	const char *script;
 	weft_tasklet handle; /* under handles_lock */
 	int result;
+	struct weft_deadline limits[N_LIMITS];
+	int n_limits;
 };
 
 /* One per thread. */
@@ -36,6 +40,7 @@ struct side {
 static struct player players[128];
 static struct side sides[N_THREADS];
 static weft_channel *channels[N_CHANNELS];
+static weft_group *group;
 static sem_t semaphores[N_SEMAPHORES];
 static sem_t other_is_there;
 
@@ -154,24 +159,30 @@ const char *other_trace(void)
 
 static int perform(void *arg);
 
+enum manner { SPAWNED, PAUSED, MEMBER };
+
 /* On the thread of the player's own, which may be another one. */
 static weft_tasklet spawn(const struct player *by, struct player *p,
-			  bool paused)
+			  enum manner manner)
 {
-	struct weft_tasklet_options options = { .paused = paused };
+	struct weft_tasklet_options options = { .paused = manner == PAUSED };
+	bool is_foreign = side_of(p->name) != side_of(by->name);
 
-	if (side_of(p->name) != side_of(by->name))
+	if (is_foreign)
 		options.thread = side_of(p->name)->id;
-	else if (!paused)
+	if (manner == MEMBER)
+		return weft_group_spawn_with(group, &options, perform, p);
+	if (manner == SPAWNED && !is_foreign)
 		return weft_spawn(perform, p);
 	return weft_spawn_with(&options, perform, p);
 }
 
-static void create(const struct player *by, const char *names, bool paused)
+static void create(const struct player *by, const char *names,
+		   enum manner manner)
 {
 	for (; *names; names++) {
 		struct player *p = player_named(*names);
-		weft_tasklet handle = spawn(by, p, paused);
+		weft_tasklet handle = spawn(by, p, manner);
 
 		if (weft_tasklet_is_null(handle))
 			stop_with("cannot spawn", names);
@@ -181,12 +192,17 @@ static void create(const struct player *by, const char *names, bool paused)
 
 static void do_spawn(struct player *p, const char *operand)
 {
-	create(p, operand, false);
+	create(p, operand, SPAWNED);
 }
 
 static void do_paused(struct player *p, const char *operand)
 {
-	create(p, operand, true);
+	create(p, operand, PAUSED);
+}
+
+static void do_member(struct player *p, const char *operand)
+{
+	create(p, operand, MEMBER);
 }
 
 static void do_insert(struct player *p, const char *operand)
@@ -466,6 +482,49 @@ static void do_join(struct player *p, const char *operand)
 		say(p, "%c=%d", *operand, rc);
 }
 
+static void do_wait_group(struct player *p, const char *operand)
+{
+	int rc = weft_group_wait(group);
+
+	(void)operand;
+	if (rc < 0)
+		say(p, "group=-%s", strerrorname_np(-rc));
+	else
+		say(p, "group=%d", rc);
+}
+
+static void do_kill_group(struct player *p, const char *operand)
+{
+	(void)operand;
+	say_failure(p, weft_group_kill(group));
+}
+
+static void do_sleep(struct player *p, const char *operand)
+{
+	say_failure(p, weft_sleep(atoi(operand) * WEFT_SECOND));
+}
+
+static void do_limit(struct player *p, const char *operand)
+{
+	if (p->n_limits == N_LIMITS)
+		stop_with("too many limits", operand);
+	weft_deadline_begin(&p->limits[p->n_limits++],
+			    weft_now() + atoi(operand) * WEFT_SECOND);
+}
+
+static void do_end_limit(struct player *p, const char *operand)
+{
+	(void)operand;
+	if (weft_deadline_end(&p->limits[--p->n_limits]))
+		say(p, "late");
+}
+
+static void do_pass(struct player *p, const char *operand)
+{
+	(void)p;
+	pass_time(atoi(operand) * WEFT_SECOND);
+}
+
 static _Noreturn void do_exit(struct player *p, const char *operand)
 {
 	(void)p;
@@ -652,6 +711,7 @@ static const struct verb {
 } verbs[] = {
 	{ "spawn", do_spawn },
 	{ "paused", do_paused },
+	{ "member", do_member },
 	{ "insert", do_insert },
 	{ "remove", do_remove },
 	{ "run", do_run },
@@ -684,6 +744,12 @@ static const struct verb {
 	{ "raise", do_raise },
 	{ "raise_pending", do_raise_pending },
 	{ "join", do_join },
+	{ "wait_group", do_wait_group },
+	{ "kill_group", do_kill_group },
+	{ "sleep", do_sleep },
+	{ "limit", do_limit },
+	{ "end_limit", do_end_limit },
+	{ "pass", do_pass },
 	{ "exit", do_exit },
 	{ "defer", do_defer },
 	{ "shield", do_shield },
@@ -791,6 +857,7 @@ void play_scripts(const char *const *scripts)
 	appear(player_named('m'));
 	for (int i = 0; i < N_CHANNELS; i++)
 		channels[i] = weft_channel_new(sizeof(int), 0);
+	group = weft_group_new();
 	for (int i = 0; i < N_SEMAPHORES; i++)
 		sem_init(&semaphores[i], 0, 0);
 	is_for_two = players['M'].script != NULL;
@@ -805,4 +872,5 @@ void play_scripts(const char *const *scripts)
 		join_thread(other);
 	for (int i = 0; i < N_CHANNELS; i++)
 		weft_channel_unref(channels[i]);
+	weft_group_free(group);
 }

@@ -11,8 +11,8 @@
  *
  * m is the main tasklet of the test's thread, a to l are others of it. M is the
  * main tasklet of a second thread, which is there if M has a script, and A to L
- * are others of that one. x, y and z are channels of integers. A tasklet ends
- * with its script.
+ * are others of that one. x, y and z are channels of integers. There is one group.
+ * A tasklet ends with its script.
  *
  * Words that do something; N is a number, p is a player, pq several in turn:
  *
@@ -36,6 +36,11 @@
  *	wait:N signal:N broadcast:N      condition N, with mutex N
  *	take:N try_take:N post:N         semaphore N, of no units
  *	read:N try_read:N write:N try_write:N release:N     rwlock N
+ *	member:pq     the same as spawn, in the group
+ *	wait_group kill_group                    weft_group_...
+ *	sleep:N       weft_sleep() of N seconds
+ *	limit:N end_limit                        a deadline scope of N seconds
+ *	pass:N        lets N seconds pass
  *	freeze:N thaw:N  wait for and post semaphore N, keeping the OS thread
  *	until_parked     keep the OS thread until the other one is parked
  *
@@ -48,6 +53,8 @@
  *	closed:x      x:closed    (open; closing: something is left to receive)
  *
  *	join:p        p=N, p=-EXXX
+ *	wait_group    group=N, group=-EXXX
+ *	end_limit     late, when the scope has run out
  *	a switch, when told       a>b
  *	a channel call, when told a!x (send) a?x (receive), a?x~ when it will block
  *
