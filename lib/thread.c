@@ -245,18 +245,28 @@ void weft__thread_count_out(struct scheduler *s)
 	}
 }
 
+/* A tasklet has called pthread_exit(): the frames of main, who had been left in
+ * some call, are gone. What others would find there, and write to, would be
+ * anything; a frame of run or pump is the scheduler's own business. */
+static void leave_main_behind(struct scheduler *s)
+{
+	REQUIRE(peek(s->main->state) != WEFT_BLOCKED,
+		"pthread_exit() in a tasklet while the main tasklet of its "
+		"thread is blocked");
+	weft__context_back_on_thread(&s->main->context);
+	weft__drop_scopes(s, s->main);
+}
+
 static void detach(void *scheduler)
 {
 	struct scheduler *s = scheduler;
-	/* Not when a tasklet has called pthread_exit(): then the frames of main,
-	 * who had been left in some call, are gone. */
 	bool on_main = peek(s->current) == s->main;
 
 	drop_callbacks(s);
 	if (on_main)
 		end_all(s);
 	else
-		weft__context_back_on_thread(&s->main->context);
+		leave_main_behind(s);
 	weft__task_abandon_all(s);
 	weft__release_word(s);
 	unregister(s);

@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 #include <weft.h>
@@ -575,6 +576,34 @@ START_TEST(pthread_exit_in_a_tasklet)
 }
 END_TEST
 
+static void *exit_under_a_blocked_main(void *arg)
+{
+	weft_spawn(leave_the_thread, arg);
+	weft_channel_receive(arg, NULL);
+	return NULL;
+}
+
+static int leave_a_blocked_main(void)
+{
+	join_thread(start_thread(exit_under_a_blocked_main,
+				 weft_channel_new(0, 0)));
+	return 0;
+}
+
+/* What a main tasklet waits with lies in frames that such an end takes away: the
+ * process stops rather than have others write there. */
+START_TEST(pthread_exit_under_a_blocked_main)
+{
+	char errors[1024];
+
+	if (UNDER_TSAN || UNDER_ASAN || is_under_valgrind())
+		return;
+	ck_assert_int_eq(in_child(leave_a_blocked_main, errors, sizeof errors),
+			 -SIGABRT);
+	ck_assert_ptr_nonnull(strstr(errors, "pthread_exit() in a tasklet"));
+}
+END_TEST
+
 /* --- the end against others --- */
 
 /* Nothing can be spawned on a thread that has ended. */
@@ -680,7 +709,8 @@ int main(void)
 		 info_fails);
 	add_case(s, "end", end_kills_what_is_left, end_with_one_inside_run,
 		 end_with_one_that_tries_on, end_with_a_stubborn_one,
-		 end_with_one_that_spawns, pthread_exit_in_a_tasklet);
+		 end_with_one_that_spawns, pthread_exit_in_a_tasklet,
+		 pthread_exit_under_a_blocked_main);
 	add_loop(s, "end and I/O", end_with_io_in_flight, 2);
 	add_case(s, "end against others", spawn_on_an_ended_thread,
 		 attach_and_detach_storm, spawn_against_the_end);
