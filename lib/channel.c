@@ -309,7 +309,7 @@ static const struct wait_kind receiving = { .cancel = call_off,
 					    .describe = describe_receive };
 
 /* Passes the element to or from the spinner, if the only waiter, @peer, is it.
- * Called with the lock held. */
+ * @peer is the first of its queue. Called with the lock held. */
 static INLINE bool pass_by_mail(struct weft_channel *ch, struct waiter *peer,
 				void *element, int direction)
 {
@@ -630,7 +630,9 @@ NOINLINE int weft__pass(struct scheduler *s, struct weft_channel *ch,
 		}
 		if (way == WAY_NONE)
 			return wait_in_general(s, ch, element, p, locked);
+		/* A spinner may have dead cases before it, and is not alone. */
 		if (way == WAY_PEER && !p.error &&
+		    peer == *weft__peers(ch, p.direction) &&
 		    pass_by_mail(ch, peer, element, p.direction)) {
 			weft__unlock(&ch->lock, locked);
 			note_mailed(s, ch, &p);
@@ -1023,5 +1025,11 @@ WEFT_API bool weft_channel_closing(weft_channel *ch)
 
 WEFT_API bool weft_channel_closed(weft_channel *ch)
 {
-	return weft_channel_closing(ch) && weft_channel_balance(ch) <= 0;
+	/* Not by the balance: that counts cases which are dead, too. */
+	bool locked = weft__lock(&ch->lock);
+	struct waiter *sender;
+	bool is_closed = weft__find_way(ch, -1, &sender) == WAY_CLOSED;
+
+	weft__unlock(&ch->lock, locked);
+	return is_closed;
 }

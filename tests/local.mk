@@ -17,6 +17,7 @@ UNIT_TESTS = \
 	tests/unit/test_io \
 	tests/unit/test_io_kill \
 	tests/unit/test_scheduler \
+	tests/unit/test_select \
 	tests/unit/test_stack \
 	tests/unit/test_start \
 	tests/unit/test_tasklet \
