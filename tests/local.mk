@@ -42,6 +42,7 @@ STRESS_TESTS = \
 	tests/stress/stress_io \
 	tests/stress/stress_kill \
 	tests/stress/stress_sched \
+	tests/stress/stress_select \
 	tests/stress/stress_wake
 TOOL_TESTS =
 if WITH_TOOLS
