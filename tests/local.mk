@@ -91,6 +91,7 @@ EXTRA_DIST += \
 	tests/model/interrupt.pml \
 	tests/model/join.pml \
 	tests/model/park.pml \
+	tests/model/select.pml \
 	tests/run
 
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) \
