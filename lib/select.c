@@ -17,10 +17,10 @@
  * case that is dead: it passes over it, as if it were not in the queue, and writes
  * nothing there. The winner takes the other cases out of their queues before it
  * wakes the owner, one lock at a time and holding none meanwhile, so that who has
- * been served waits nowhere; the owner does it when it calls off. Both lock every
- * channel for that, also where the case is gone already: whoever has just looked
- * at it has let go of that lock before. Only then is the memory of the waiters used
- * for anything else.
+ * been served waits nowhere; the owner does it when it calls off. Nobody else takes
+ * a case of it out, so what is not linked they need not lock, and whoever still
+ * looks at a case that is linked has its lock. Only then is the memory of the
+ * waiters used for anything else.
  *
  * A peer that is itself a selection is not in any queue while it looks, so it has
  * nothing to claim of its own. If it finds that what looked ready has been claimed
@@ -90,17 +90,15 @@ bool weft__select_claim(struct waiter *w)
 /* Takes a case out of its queue, if it is still there. */
 static void withdraw(struct select_case *node)
 {
-	struct weft_channel *ch = node->home;
-	bool is_unused = false;
-	bool locked;
+	/* Only who has claimed a case unlinks it, and that is the caller. */
+	struct weft_channel *ch = peek(node->waiter.channel); /* [channel.1] */
+	bool is_unused, locked;
 
 	if (!ch)
 		return;
 	locked = weft__lock(&ch->lock);
-	if (peek(node->waiter.channel) == ch) { /* [channel.1] */
-		weft__channel_unlink(ch, &node->waiter);
-		is_unused = weft__channel_is_unused(ch);
-	}
+	weft__channel_unlink(ch, &node->waiter);
+	is_unused = weft__channel_is_unused(ch);
 	weft__unlock(&ch->lock, locked);
 	if (is_unused)
 		weft__channel_free(ch);
