@@ -4,6 +4,7 @@
 # see private headers and link with the static library, whose hidden names are
 # visible; all others are users of the library.
 UNIT_TESTS = \
+	tests/unit/test_buffer \
 	tests/unit/test_channel \
 	tests/unit/test_context \
 	tests/unit/test_control \
