@@ -519,6 +519,13 @@ static bool finds_error(const struct weft_channel *ch, enum way way,
 	return way == WAY_PEER && error_of_sender(peer);
 }
 
+bool weft__is_forbidden(struct scheduler *s, struct weft_channel *ch,
+			int direction, const struct waiter *peer)
+{
+	return unlikely(weft__is_trapped(s)) && peer && peer->owner == s &&
+	       (peek(ch->schedule_all) || favours_peer_of(ch, direction));
+}
+
 /* 0, or what is to be returned before anything has moved. */
 static int look_before(struct scheduler *s, struct weft_channel *ch,
 		       struct pass p, enum way way, const struct waiter *peer)
@@ -535,8 +542,7 @@ static int look_before(struct scheduler *s, struct weft_channel *ch,
 		return p.selects ? PASS_GONE : -EAGAIN;
 	if (p.spares_errors && finds_error(ch, way, peer))
 		return -EAGAIN;
-	if (peer && !is_foreign && weft__is_trapped(s) &&
-	    (peek(ch->schedule_all) || favours_peer_of(ch, p.direction)))
+	if (weft__is_forbidden(s, ch, p.direction, peer))
 		return p.selects ? PASS_TRAPPED : -EPERM;
 	return 0;
 }

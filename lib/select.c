@@ -221,23 +221,28 @@ static uint32_t random_below(struct scheduler *s, uint32_t n)
 	return (uint32_t)(((uint64_t)x * n) >> 32);
 }
 
-/* One of those that are ready, each with the same chance; NULL if none is. */
+/* One of those that are ready, each with the same chance; NULL if none is. One
+ * that a trap forbids is only taken if all are of that kind. */
 static struct weft_case *find_ready(struct scheduler *s, struct selection *sel)
 {
 	struct weft_case *found = NULL;
+	struct weft_case *forbidden = NULL;
 	uint32_t n_ready = 0;
 	struct waiter *peer;
 
 	for (size_t i = 0; i < sel->n; i++) {
 		struct weft_case *c = &sel->cases[i];
+		int direction = direction_of(c);
 
-		if (c->channel &&
-		    weft__find_way(c->channel, direction_of(c), &peer) !=
-			    WAY_NONE &&
-		    (!n_ready++ || !random_below(s, n_ready)))
+		if (!c->channel ||
+		    weft__find_way(c->channel, direction, &peer) == WAY_NONE)
+			continue;
+		if (weft__is_forbidden(s, c->channel, direction, peer))
+			forbidden = c;
+		else if (!n_ready++ || !random_below(s, n_ready))
 			found = c;
 	}
-	return found;
+	return found ? found : forbidden;
 }
 
 /* Carries a case out that was ready while the locks were held, of which it lets
