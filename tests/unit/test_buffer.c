@@ -566,7 +566,7 @@ END_TEST
 
 /* --- across threads --- */
 
-enum { ACROSS = 20000 };
+enum { ACROSS = 6000 };
 
 struct across {
 	weft_channel *ch;
@@ -621,7 +621,7 @@ START_TEST(between_threads)
 	static const size_t across_sizes[] = { 0, 4, 8, 40, 3000 };
 	size_t n_sizes = N_ELEMENTS(across_sizes);
 	struct across a = { .size = across_sizes[(size_t)_i % n_sizes],
-			    .n = is_under_valgrind() ? ACROSS / 20 : ACROSS };
+			    .n = is_under_valgrind() ? ACROSS / 6 : ACROSS };
 	pthread_t sender, receiver;
 
 	a.ch = weft_channel_new(a.size, capacities[(size_t)_i / n_sizes]);

@@ -859,7 +859,7 @@ START_TEST(spinning_behind_a_dead_case)
 	uint64_t id;
 	int value = 1;
 
-	setenv("WEFT_SPIN", "1000000", 1);
+	setenv("WEFT_SPIN", "200000", 1);
 	sem_init(&spinning.may_end, 0, 0);
 	hold_one_of_another(&id);
 	receiver = start_thread(receive_two, NULL);
