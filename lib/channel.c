@@ -234,6 +234,7 @@ enum {
 	MAILED = 1,
 	BRIEF_LOOKS = 64,
 	/* of a buffer: how often, and the longest between two */
+	RUN_BYTES = 16 * 1024, /* copied with a lock held */
 	RUN_LEAST_PAUSES = 4,
 	RUN_MOST_PAUSES = 20, /* more than the least */
 	RUN_LOOKS = 32,
@@ -323,7 +324,7 @@ static const struct wait_kind receiving = { .cancel = call_off,
 					    .describe = describe_receive };
 
 /* Passes the element to or from the spinner, if the only waiter, @peer, is it.
- * Called with the lock held. */
+ * @peer is the first of its queue. Called with the lock held. */
 static INLINE bool pass_by_mail(struct weft_channel *ch, struct waiter *peer,
 				void *element, int direction)
 {
@@ -567,6 +568,13 @@ static bool finds_error(struct weft_channel *ch, enum way way,
 	return way == WAY_PEER && error_of_sender(peer);
 }
 
+bool weft__is_forbidden(struct scheduler *s, struct weft_channel *ch,
+			int direction, const struct waiter *peer)
+{
+	return unlikely(weft__is_trapped(s)) && peer && peer->owner == s &&
+	       (peek(ch->schedule_all) || favours_peer_of(ch, direction));
+}
+
 /* 0, or what is to be returned before anything has moved. */
 static int look_before(struct scheduler *s, struct weft_channel *ch,
 		       struct pass p, enum way way, const struct waiter *peer)
@@ -583,8 +591,7 @@ static int look_before(struct scheduler *s, struct weft_channel *ch,
 		return p.selects ? PASS_GONE : -EAGAIN;
 	if (p.spares_errors && finds_error(ch, way, peer))
 		return -EAGAIN;
-	if (peer && !is_foreign && weft__is_trapped(s) &&
-	    (peek(ch->schedule_all) || favours_peer_of(ch, p.direction)))
+	if (weft__is_forbidden(s, ch, p.direction, peer))
 		return p.selects ? PASS_TRAPPED : -EPERM;
 	return 0;
 }
@@ -678,7 +685,9 @@ NOINLINE int weft__pass(struct scheduler *s, struct weft_channel *ch,
 		}
 		if (way == WAY_NONE)
 			return wait_in_general(s, ch, element, p, locked);
+		/* A spinner may have dead cases before it, and is not alone. */
 		if (way == WAY_PEER && !p.error &&
+		    peer == *weft__peers(ch, p.direction) &&
 		    pass_by_mail(ch, peer, element, p.direction)) {
 			weft__channel_unlock(ch, locked);
 			note_mailed(s, ch, &p);
@@ -1217,6 +1226,22 @@ static uint32_t receive_run(struct weft_channel *ch, char *elements,
 	return n;
 }
 
+/* How many elements to copy at once, with a lock held: not for too long. */
+static size_t most_at_once(const struct weft_channel *ch, size_t n)
+{
+	size_t most = ch->receive_size ? RUN_BYTES / ch->receive_size : n;
+
+	return n < most ? n : most ? most : 1;
+}
+
+/* What a call returns that has no elements to pass. */
+static int pass_none(void)
+{
+	struct scheduler *s = weft__scheduler();
+
+	return s ? weft__enter(s) : -errno;
+}
+
 /* Whether the fast way may be taken that such runs are. */
 static bool may_pass_runs(const struct weft_channel *ch)
 {
@@ -1231,9 +1256,13 @@ WEFT_API ssize_t weft_channel_send_many(weft_channel *ch, const void *elements,
 	char *each = (void *)(uintptr_t)elements;
 	size_t done = 0;
 
+	if (!n)
+		return pass_none();
 	while (done < n) {
 		size_t passed =
-			may_pass_runs(ch) ? send_run(ch, each, n - done) : 0;
+			may_pass_runs(ch)
+				? send_run(ch, each, most_at_once(ch, n - done))
+				: 0;
 
 		if (!passed) {
 			int rc = weft_channel_send(ch, each);
@@ -1256,10 +1285,14 @@ WEFT_API ssize_t weft_channel_receive_many(weft_channel *ch, void *elements,
 	char *each = elements;
 	size_t done = 0;
 
+	if (!max)
+		return pass_none();
 	while (done < max) {
-		size_t passed = may_pass_runs(ch)
-					? receive_run(ch, each, max - done)
-					: 0;
+		size_t passed =
+			may_pass_runs(ch)
+				? receive_run(ch, each,
+					      most_at_once(ch, max - done))
+				: 0;
 
 		if (!passed) {
 			int rc = done ? pass_carefully(ch, each, more)
@@ -1332,5 +1365,11 @@ WEFT_API bool weft_channel_closing(weft_channel *ch)
 
 WEFT_API bool weft_channel_closed(weft_channel *ch)
 {
-	return weft_channel_closing(ch) && weft_channel_balance(ch) <= 0;
+	/* Not by the balance: that counts cases which are dead, too. */
+	bool locked = weft__channel_lock(ch);
+	struct waiter *sender;
+	bool is_closed = weft__find_way(ch, -1, &sender) == WAY_CLOSED;
+
+	weft__channel_unlock(ch, locked);
+	return is_closed;
 }

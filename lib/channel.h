@@ -211,6 +211,10 @@ enum way { WAY_NONE, WAY_PEER, WAY_BUFFER, WAY_CLOSED };
 enum way weft__find_way(struct weft_channel *ch, int direction,
 			struct waiter **peer);
 
+/* Whether to meet @peer, or none, would switch, and a trap forbids that. */
+bool weft__is_forbidden(struct scheduler *s, struct weft_channel *ch,
+			int direction, const struct waiter *peer);
+
 /* The general way of an operation; called with all locks held, which it lets go
  * of. 0, what the call returns, or one of these: nothing has moved. */
 int weft__pass(struct scheduler *s, struct weft_channel *ch, void *element,

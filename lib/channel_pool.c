@@ -14,6 +14,7 @@
  * selection locks its own.
  */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -300,9 +301,12 @@ WEFT_API void weft_set_channel_callback(weft_channel_fn fn, void *ctx)
 WEFT_API int weft_channel_balance(weft_channel *ch)
 {
 	int n_buffered = (int)weft__n_buffered(ch);
+	int64_t balance = peek(ch->waiting);
 
 	/* One count may be older than the other. */
-	return peek(ch->waiting) + (n_buffered > 0 ? n_buffered : 0);
+	if (n_buffered > 0)
+		balance += n_buffered;
+	return balance < INT_MAX ? (int)balance : INT_MAX;
 }
 
 WEFT_API void weft_channel_set_preference(weft_channel *ch, int preference)

@@ -353,8 +353,11 @@ WEFT_API int weft_schedule(void)
 	t = peek(s->current);
 	if (weft__must_look(s) || unlikely(t->attention))
 		return schedule_slowly();
+	LEAVE(s);
 	t = weft__switch_to(s, weft__rotate(s, t));
-	return unlikely(t->attention) ? weft__interruption(t) : 0;
+	if (unlikely(t->attention))
+		return weft__interruption(t);
+	return COME_BACK_TO_SAME(s, 0);
 }
 
 /* The caller has left the ring: whoever is next runs. */

@@ -17,10 +17,10 @@
  * case that is dead: it passes over it, as if it were not in the queue, and writes
  * nothing there. The winner takes the other cases out of their queues before it
  * wakes the owner, one lock at a time and holding none meanwhile, so that who has
- * been served waits nowhere; the owner does it when it calls off. Both lock every
- * channel for that, also where the case is gone already: whoever has just looked
- * at it has let go of that lock before. Only then is the memory of the waiters used
- * for anything else.
+ * been served waits nowhere; the owner does it when it calls off. Nobody else takes
+ * a case of it out, so what is not linked they need not lock, and whoever still
+ * looks at a case that is linked has its lock. Only then is the memory of the
+ * waiters used for anything else.
  *
  * A peer that is itself a selection is not in any queue while it looks, so it has
  * nothing to claim of its own. If it finds that what looked ready has been claimed
@@ -90,17 +90,15 @@ bool weft__select_claim(struct waiter *w)
 /* Takes a case out of its queue, if it is still there. */
 static void withdraw(struct select_case *node)
 {
-	struct weft_channel *ch = node->home;
-	bool is_unused = false;
-	bool locked;
+	/* Only who has claimed a case unlinks it, and that is the caller. */
+	struct weft_channel *ch = peek(node->waiter.channel); /* [channel.1] */
+	bool is_unused, locked;
 
 	if (!ch)
 		return;
 	locked = weft__channel_lock(ch);
-	if (peek(node->waiter.channel) == ch) { /* [channel.1] */
-		weft__channel_unlink(ch, &node->waiter);
-		is_unused = weft__channel_is_unused(ch);
-	}
+	weft__channel_unlink(ch, &node->waiter);
+	is_unused = weft__channel_is_unused(ch);
 	weft__channel_unlock(ch, locked);
 	if (is_unused)
 		weft__channel_free(ch);
@@ -223,23 +221,28 @@ static uint32_t random_below(struct scheduler *s, uint32_t n)
 	return (uint32_t)(((uint64_t)x * n) >> 32);
 }
 
-/* One of those that are ready, each with the same chance; NULL if none is. */
+/* One of those that are ready, each with the same chance; NULL if none is. One
+ * that a trap forbids is only taken if all are of that kind. */
 static struct weft_case *find_ready(struct scheduler *s, struct selection *sel)
 {
 	struct weft_case *found = NULL;
+	struct weft_case *forbidden = NULL;
 	uint32_t n_ready = 0;
 	struct waiter *peer;
 
 	for (size_t i = 0; i < sel->n; i++) {
 		struct weft_case *c = &sel->cases[i];
+		int direction = direction_of(c);
 
-		if (c->channel &&
-		    weft__find_way(c->channel, direction_of(c), &peer) !=
-			    WAY_NONE &&
-		    (!n_ready++ || !random_below(s, n_ready)))
+		if (!c->channel ||
+		    weft__find_way(c->channel, direction, &peer) == WAY_NONE)
+			continue;
+		if (weft__is_forbidden(s, c->channel, direction, peer))
+			forbidden = c;
+		else if (!n_ready++ || !random_below(s, n_ready))
 			found = c;
 	}
-	return found;
+	return found ? found : forbidden;
 }
 
 /* Carries a case out that was ready while the locks were held, of which it lets

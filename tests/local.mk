@@ -4,6 +4,7 @@
 # see private headers and link with the static library, whose hidden names are
 # visible; all others are users of the library.
 UNIT_TESTS = \
+	tests/unit/test_buffer \
 	tests/unit/test_channel \
 	tests/unit/test_context \
 	tests/unit/test_control \
@@ -20,6 +21,7 @@ UNIT_TESTS = \
 	tests/unit/test_io_kill \
 	tests/unit/test_offload \
 	tests/unit/test_scheduler \
+	tests/unit/test_select \
 	tests/unit/test_stack \
 	tests/unit/test_start \
 	tests/unit/test_sync \
@@ -50,6 +52,7 @@ STRESS_TESTS = \
 	tests/stress/stress_kill \
 	tests/stress/stress_offload \
 	tests/stress/stress_sched \
+	tests/stress/stress_select \
 	tests/stress/stress_sync \
 	tests/stress/stress_wake
 TOOL_TESTS =
@@ -107,6 +110,7 @@ EXTRA_DIST += \
 	tests/model/join.pml \
 	tests/model/park.pml \
 	tests/model/rwlock.pml \
+	tests/model/select.pml \
 	tests/model/sync.pml \
 	tests/run
 

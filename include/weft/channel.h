@@ -228,7 +228,8 @@ struct weft_case {
  * @flags: WEFT_NONBLOCK: do not wait; else 0
  *
  * Exactly one goes through. If several can, one of them is chosen at random, each
- * with the same chance. Rules R9 and R10 hold as for weft_channel_send() and
+ * with the same chance; under a switch trap one that would not switch, if there is
+ * any. Rules R9 and R10 hold as for weft_channel_send() and
  * weft_channel_receive(). A case on a closed channel is ready, with the result
  * -EPIPE, where that call would return it.
  *

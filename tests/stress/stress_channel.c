@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels shared by 2 to 8 threads: every element arrives once and whole, and
- * those of one sender come to each receiver in the order in which they were
- * sent, whatever the channel's preference is at the moment.
+ * Channels shared by 2 to 8 threads, with a buffer or without: every element
+ * arrives once and whole, and those of one sender come to each receiver in the
+ * order in which they were sent, whatever the channel's preference is at the
+ * moment, one by one or several at once, and with errors in between.
  */
 #include "stress.h"
 
@@ -11,7 +12,9 @@ enum {
 	MOST_CHANNELS = 4,
 	MOST_SIDES = 24, /* senders, or receivers, of a round */
 	MOST_EACH = 60,  /* elements of one sender */
-	LARGEST = 3000   /* bytes of an element */
+	LARGEST = 3000,  /* bytes of an element */
+	MOST_AT_ONCE = 9,
+	SENT_ERROR = EXDEV
 };
 
 /* What an element starts with; the rest follows from it. */
@@ -21,6 +24,7 @@ struct stamp {
 };
 
 static const size_t sizes[] = { 0, sizeof(struct stamp), 16, 72, 500, LARGEST };
+static const size_t capacities[] = { 0, 0, 0, 1, 2, 3, 8, 40, 300 };
 
 struct sender {
 	int id;
@@ -46,6 +50,7 @@ struct round {
 	/* How often each element came, by sender and number. */
 	_Atomic(unsigned) came[MOST_SIDES][MOST_EACH];
 	_Atomic(unsigned) sent, received; /* elements without a stamp too */
+	_Atomic(unsigned) errors_sent, errors_received;
 	uint64_t seed;
 	pthread_barrier_t start;
 };
@@ -117,31 +122,82 @@ static void digress(struct random_state *r, weft_channel *ch)
 	}
 }
 
+/* One, or up to MOST_AT_ONCE with one call. How many were sent. */
+static unsigned send_next(struct random_state *r, struct sender *me,
+			  unsigned from, unsigned char *elements)
+{
+	weft_channel *ch = now.channels[me->channel];
+	size_t size = now.size[me->channel];
+	unsigned n =
+		random_one_in(r, 3) ? random_between(r, 1, MOST_AT_ONCE) : 1;
+	ssize_t rc = -EAGAIN;
+
+	if (n > me->n - from)
+		n = me->n - from;
+	for (unsigned i = 0; i < n; i++)
+		fill(elements + i * size, size,
+		     (struct stamp){ (uint32_t)me->id, from + i });
+	if (n > 1)
+		return weft_channel_send_many(ch, elements, n) == n ? n : 0;
+	if (random_one_in(r, 4))
+		rc = weft_channel_try_send(ch, elements);
+	if (rc == -EAGAIN)
+		rc = weft_channel_send(ch, elements);
+	return rc == 0;
+}
+
 static int send_elements(void *arg)
 {
 	struct sender *me = arg;
 	weft_channel *ch = now.channels[me->channel];
-	size_t size = now.size[me->channel];
 	struct random_state r = random_stream(now.seed, (unsigned)me->id);
-	unsigned char element[LARGEST];
+	unsigned char elements[MOST_AT_ONCE * LARGEST + 1];
 
-	for (unsigned i = 0; i < me->n; i++) {
-		int rc = -EAGAIN;
+	for (unsigned i = 0; i < me->n;) {
+		unsigned n;
 
 		digress(&r, ch);
-		fill(element, size, (struct stamp){ (uint32_t)me->id, i });
-		if (random_one_in(&r, 4))
-			rc = weft_channel_try_send(ch, element);
-		if (rc == -EAGAIN)
-			rc = weft_channel_send(ch, element);
-		/* The element belongs to the caller again. */
-		memset(element, 0xee, size);
-		if (rc)
-			stress_fail("a send returned %d", rc);
-		else
-			atomic_fetch_add(&now.sent, 1);
+		if (random_one_in(&r, 20)) {
+			if (weft_channel_send_error(ch, SENT_ERROR))
+				stress_fail("an error could not be sent");
+			now.errors_sent++;
+		}
+		n = send_next(&r, me, i, elements);
+		/* The elements belong to the caller again. */
+		memset(elements, 0xee, n * now.size[me->channel]);
+		if (n == 0)
+			stress_fail("a send failed");
+		now.sent += n;
+		i += n;
 	}
 	return 0;
+}
+
+/* At most @most. How many were received; 0: an error was. */
+static unsigned receive_next(struct random_state *r, weft_channel *ch,
+			     unsigned char *elements, unsigned most)
+{
+	unsigned n =
+		random_one_in(r, 3) ? random_between(r, 1, MOST_AT_ONCE) : 1;
+	ssize_t rc = -EAGAIN;
+
+	if (n > most)
+		n = most;
+	if (n > 1) {
+		rc = weft_channel_receive_many(ch, elements, n);
+	} else {
+		if (random_one_in(r, 4))
+			rc = weft_channel_try_receive(ch, elements);
+		if (rc == -EAGAIN)
+			rc = weft_channel_receive(ch, elements);
+		if (rc == 0)
+			rc = 1;
+	}
+	if (rc == -SENT_ERROR)
+		now.errors_received++;
+	else if (rc <= 0 || rc > n)
+		stress_fail("a receive of %u returned %zd", n, rc);
+	return rc > 0 ? (unsigned)rc : 0;
 }
 
 static int receive_elements(void *arg)
@@ -151,23 +207,20 @@ static int receive_elements(void *arg)
 	size_t size = now.size[me->channel];
 	struct random_state r =
 		random_stream(now.seed, (uint64_t)(me - now.receivers) + 1000);
-	unsigned char element[LARGEST];
+	unsigned char elements[MOST_AT_ONCE * LARGEST + 1];
 
-	for (unsigned i = 0; i < me->quota; i++) {
-		int rc = -EAGAIN;
+	for (unsigned i = 0; i < me->quota;) {
+		unsigned n;
 
 		digress(&r, ch);
-		memset(element, 0xdd, size);
-		if (random_one_in(&r, 4))
-			rc = weft_channel_try_receive(ch, element);
-		if (rc == -EAGAIN)
-			rc = weft_channel_receive(ch, element);
-		if (rc) {
-			stress_fail("a receive returned %d", rc);
-		} else {
-			atomic_fetch_add(&now.received, 1);
-			check(me, element, size);
-		}
+		memset(elements, 0xdd, MOST_AT_ONCE * size + 1);
+		n = receive_next(&r, ch, elements, me->quota - i);
+		now.received += n;
+		for (unsigned k = 0; k < n; k++)
+			check(me, elements + k * size, size);
+		if (size && elements[n * size] != 0xdd)
+			stress_fail("a receive wrote too much");
+		i += n;
 	}
 	return 0;
 }
@@ -218,7 +271,10 @@ static void draw_round(struct random_state *r)
 	for (int i = 0; i < now.n_channels; i++) {
 		now.size[i] =
 			sizes[random_below(r, sizeof sizes / sizeof sizes[0])];
-		now.channels[i] = weft_channel_new(now.size[i], 0);
+		now.channels[i] = weft_channel_new(
+			now.size[i],
+			capacities[random_below(
+				r, sizeof capacities / sizeof capacities[0])]);
 		ck_assert_ptr_nonnull(now.channels[i]);
 	}
 	for (int i = 0; i < now.n_senders; i++) {
@@ -247,6 +303,7 @@ static void check_round(void)
 	}
 	ck_assert_uint_eq(now.sent, total);
 	ck_assert_uint_eq(now.received, total);
+	ck_assert_uint_eq(now.errors_received, now.errors_sent);
 	for (int i = 0; i < now.n_channels; i++)
 		ck_assert_int_eq(weft_channel_balance(now.channels[i]), 0);
 }

@@ -222,6 +222,19 @@ START_TEST(traps)
 }
 END_TEST
 
+/* A case that would switch cannot go through under a switch trap: it takes no
+ * chance from those that can. */
+START_TEST(traps_leave_what_does_not_switch)
+{
+	play("m: buffer:y9 spawn:a schedule switch_trap:1 select:x!1,y!2 "
+	     "select:x!1,y!2 select:x!1,y!2 select:x!1,y!2 select:x!1,y!2 "
+	     "select:x!1,y!2 select:x!1,y!2 select:x!1,y!2 try_select:x!1 "
+	     "prefer:x0 select:x!1,z? switch_trap:-1 schedule",
+	     "a: receive:x a1");
+	ck_assert_str_eq(trace(), "1! 1! 1! 1! 1! 1! 1! 1! -EPERM 0! x=1 a1");
+}
+END_TEST
+
 /* The callback is told of the case that goes through, or of all that wait. */
 START_TEST(callback)
 {
@@ -267,7 +280,7 @@ int main(void)
 		 both_directions_of_a_channel, selections_meet, a_channel_twice,
 		 refill_from_a_case, close_while_waiting, error_to_a_case,
 		 no_cases, kill_withdraws_all, kill_after_the_claim, traps,
-		 callback);
+		 traps_leave_what_does_not_switch, callback);
 	add_case(suite, "other threads", served_from_another_thread,
 		 serves_another_thread);
 	return run_suite(suite);
