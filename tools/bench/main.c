@@ -15,6 +15,7 @@
 enum {
 	OPTION_JSON = 256,
 	OPTION_CSV,
+	OPTION_MARKDOWN,
 	OPTION_LIST,
 	OPTION_PEERS,
 	OPTION_RUN,
@@ -34,11 +35,13 @@ static const struct argp_option argp_options[] = {
 	{ "pin", 'p', "WHERE", 0,
 	  "the CPUs of workloads with two threads: apart (default), together, none, or two numbers as 0,1",
 	  0 },
-	{ "peers", OPTION_PEERS, NULL, 0,
-	  "run what others do the same with in turns with weft, and print the ratios",
+	{ "peers", OPTION_PEERS, "LIST", OPTION_ARG_OPTIONAL,
+	  "run the same done by others in turns with weft, and print the ratios: all, or some of boost.context,boost.fiber,go,pthread,bare",
 	  0 },
 	{ "json", OPTION_JSON, NULL, 0, "print JSON", 1 },
 	{ "csv", OPTION_CSV, NULL, 0, "print comma-separated values", 1 },
+	{ "markdown", OPTION_MARKDOWN, NULL, 0, "print a table in Markdown",
+	  1 },
 	{ "list", OPTION_LIST, NULL, 0, "list all workloads and variants", 2 },
 	{ "run", OPTION_RUN, "VARIANT", OPTION_HIDDEN, NULL, 0 },
 	{ "ops", OPTION_OPS, "N", OPTION_HIDDEN, NULL, 0 },
@@ -85,7 +88,7 @@ static void set_format(struct argp_state *state, enum format format)
 	struct options *o = state->input;
 
 	if (o->format != FORMAT_TABLE && o->format != format)
-		argp_error(state, "--json and --csv exclude each other");
+		argp_error(state, "--json, --csv and --markdown exclude each other");
 	o->format = format;
 }
 
@@ -119,6 +122,21 @@ static void check_name(struct argp_state *state, const char *name)
 		name, known);
 }
 
+static void choose_peers(struct argp_state *state, const char *list)
+{
+	struct options *o = state->input;
+	char known[128] = "", wrong[32];
+
+	if (peers_choose(o->peers, list, wrong))
+		return;
+	for (int i = PEER_NONE + 1; i < N_PEERS; i++) {
+		strcat(known, " ");
+		strcat(known, peers[i].name);
+	}
+	argp_error(state, "--peers=%s: '%s' is no peer; there are%s", list,
+		   wrong, known);
+}
+
 static void check_together(struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -126,7 +144,7 @@ static void check_together(struct argp_state *state)
 
 	if (wrong)
 		argp_error(state, "--pin=%s: %s", o->pin, wrong);
-	if (o->peers && o->threads > 1)
+	if (peers_any(o) && o->threads > 1)
 		argp_error(
 			state,
 			"--peers compares one thread with one: it does not go with --threads above 1");
@@ -155,13 +173,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->pin = arg;
 		return 0;
 	case OPTION_PEERS:
-		o->peers = true;
+		choose_peers(state, arg);
 		return 0;
 	case OPTION_JSON:
 		set_format(state, FORMAT_JSON);
 		return 0;
 	case OPTION_CSV:
 		set_format(state, FORMAT_CSV);
+		return 0;
+	case OPTION_MARKDOWN:
+		set_format(state, FORMAT_MARKDOWN);
 		return 0;
 	case OPTION_LIST:
 		report_list();
@@ -184,23 +205,29 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
+static bool comes_along(const struct options *o, const struct variant *v)
+{
+	if (v->flags & VARIANT_PEER)
+		return o->peers[v->peer];
+	return !(v->flags & VARIANT_LARGE) || peers_any(o);
+}
+
 static bool is_selected(const struct options *o, const struct variant *v)
 {
 	/* what a variant is compared with comes along with it */
 	struct variant compared = { .workload = v->workload,
 				    .name = v->against ? v->against : v->name };
-	bool may_come_along = o->peers || !(v->flags & VARIANT_PEER);
 
 	for (size_t i = 0; i < o->n_names; i++) {
 		const char *name = o->names[i];
 
 		if (strchr(name, '/') && is_named(v, name))
 			return true;
-		if (may_come_along &&
+		if (comes_along(o, v) &&
 		    (is_named(v, name) || is_named(&compared, name)))
 			return true;
 	}
-	return o->n_names == 0 && may_come_along;
+	return o->n_names == 0 && comes_along(o, v);
 }
 
 /* Runs the selected variants of the workload that starts at *@i. False when one
@@ -266,6 +293,7 @@ int main(int argc, char **argv)
 			     .argv = argv };
 	int status;
 
+	variants_make();
 	argp_program_version_hook = print_version;
 	argp_err_exit_status = EX_USAGE;
 	o.names = calloc((size_t)argc, sizeof *o.names);

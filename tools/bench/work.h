@@ -20,13 +20,20 @@ static inline weft_tasklet work_spawn(weft_fn fn, void *arg)
 	return t;
 }
 
-static inline weft_channel *work_channel(void)
+static inline weft_channel *work_buffered(size_t capacity)
 {
-	weft_channel *ch = weft_channel_new(sizeof(uint64_t), 0);
+	weft_channel *ch = weft_channel_new(sizeof(uint64_t), capacity);
 
+	if (!ch && capacity && errno == EOPNOTSUPP)
+		run_unavailable("this weft has no buffered channels");
 	if (!ch)
 		run_fail(-errno, "weft_channel_new");
 	return ch;
+}
+
+static inline weft_channel *work_channel(void)
+{
+	return work_buffered(0);
 }
 
 static inline void work_send(weft_channel *ch, uint64_t value)
@@ -40,6 +47,15 @@ static inline uint64_t work_receive(weft_channel *ch)
 
 	must(weft_channel_receive(ch, &value), "weft_channel_receive");
 	return value;
+}
+
+/* xorshift64: the same numbers in each run. Peers draw the same. */
+static inline uint64_t work_draw(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
 }
 
 /* run_begin() and run_end() for a thread of two: they also tell how often it

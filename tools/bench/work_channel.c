@@ -8,11 +8,12 @@
 
 /* Passed before the clock starts between two threads: both have their ring and
  * have met. */
-enum { UNTIMED = 16 };
+enum { UNTIMED = 16, SENDERS = 4 };
 
 struct table {
 	struct run *run;
 	weft_channel *there, *back;
+	uint64_t sum; /* what was received above what was sent */
 };
 
 static struct table table_for(struct run *r)
@@ -113,6 +114,12 @@ static void drink(struct table *t, uint64_t n)
 			run_fail(-EBADMSG, "the order of messages");
 }
 
+static struct table stream_for(struct run *r)
+{
+	return (struct table){ .run = r,
+			       .there = work_buffered(r->variant->count) };
+}
+
 static int source(void *arg)
 {
 	struct table *t = arg;
@@ -133,12 +140,12 @@ static int sink(void *arg)
 
 void run_stream(struct run *r)
 {
-	struct table t = table_for(r);
+	struct table t = stream_for(r);
 
 	work_spawn(sink, &t);
 	work_spawn(source, &t);
 	must(weft_run(), "weft_run");
-	clear(&t);
+	weft_channel_unref(t.there);
 }
 
 static void stream_side(struct run *r, int which, void *shared)
@@ -148,10 +155,42 @@ static void stream_side(struct run *r, int which, void *shared)
 
 void run_stream_pair(struct run *r)
 {
-	struct table t = table_for(r);
+	struct table t = stream_for(r);
 
 	pair_run(r, &t, stream_side);
-	clear(&t);
+	weft_channel_unref(t.there);
+}
+
+/* Several send, so that only the sum is known. */
+static void drink_all(struct table *t, uint64_t n)
+{
+	uint64_t each = n / SENDERS;
+	uint64_t sum = 0;
+
+	while (n--)
+		sum += work_receive(t->there);
+	t->sum += sum - SENDERS * (each * (each - 1) / 2);
+}
+
+static void pour_share(struct table *t, uint64_t n)
+{
+	pour(t, n / SENDERS);
+}
+
+static void four_side(struct run *r, int which, void *shared)
+{
+	play_timed(r, shared, which == 0 ? drink_all : pour_share);
+}
+
+void run_stream_four(struct run *r)
+{
+	struct table t = stream_for(r);
+
+	r->operations = (r->operations / SENDERS + 1) * SENDERS;
+	crowd_run(r, &t, four_side, 1 + SENDERS);
+	if (t.sum)
+		run_fail(-EBADMSG, "the sum of the messages");
+	weft_channel_unref(t.there);
 }
 
 /* --- ring --- */

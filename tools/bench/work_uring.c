@@ -64,15 +64,6 @@ struct sleepers {
 	uint64_t random;
 };
 
-/* xorshift64: the same moments in each repeat */
-static uint64_t draw(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
 static int sleep_once(void *arg)
 {
 	struct sleepers *all = arg;
@@ -85,7 +76,7 @@ static int sleep_once(void *arg)
 			     LEAD_EACH_NS * (int64_t)all->run->size;
 	}
 	moment = all->start +
-		 (int64_t)(draw(&all->random) % (uint64_t)SPREAD_NS);
+		 (int64_t)(work_draw(&all->random) % (uint64_t)SPREAD_NS);
 	must(weft_sleep_until(moment), "weft_sleep_until");
 	all->lateness[all->n_awake++] = weft_now() - moment;
 	if (all->n_awake == all->run->size)
@@ -122,4 +113,64 @@ void run_timers(struct run *r)
 	run_detail(r, "max_ns", (double)all.lateness[n - 1]);
 	free(all.lateness);
 	r->operations = n;
+}
+
+/* --- ten sleeps --- */
+
+enum { SLEEPS = 10 };
+
+static const int64_t SHORTEST_NS = 50 * WEFT_MILLISECOND;
+static const int64_t LONGEST_NS = 150 * WEFT_MILLISECOND;
+
+struct naps {
+	struct run *run;
+	int64_t began, ended;
+	int64_t longest; /* of what one asked for in all */
+	uint64_t random;
+	uint64_t at_work;
+};
+
+static int sleep_ten_times(void *arg)
+{
+	struct naps *all = arg;
+	int64_t asked = 0;
+
+	for (int i = 0; i < SLEEPS; i++) {
+		uint64_t range = (uint64_t)(LONGEST_NS - SHORTEST_NS);
+		int64_t ns = SHORTEST_NS +
+			     (int64_t)(work_draw(&all->random) % range);
+
+		asked += ns;
+		must(weft_sleep(ns), "weft_sleep");
+	}
+	if (asked > all->longest)
+		all->longest = asked;
+	if (--all->at_work == 0) {
+		run_end(all->run);
+		all->ended = weft_now();
+	}
+	return 0;
+}
+
+/* From the first spawn to the last one's end. What is above the longest that
+ * one of them asked for is overshoot. */
+void run_ten_sleeps(struct run *r)
+{
+	struct naps all = { .run = r,
+			    .random = 88172645463325252,
+			    .at_work = r->size };
+	int64_t over;
+
+	(void)weft_thread_id();
+	run_begin(r);
+	all.began = weft_now();
+	for (uint64_t i = r->size; i; i--)
+		work_spawn(sleep_ten_times, &all);
+	must(weft_run(), "weft_run");
+	over = all.ended - all.began - all.longest;
+	run_detail(r, "cpu_ms", (double)r->cpu_ns / 1e6);
+	run_detail(r, "overshoot_ms", (double)over / 1e6);
+	run_detail(r, "wall_ms", (double)(all.ended - all.began) / 1e6);
+	r->sample.wall_ns = over > 0 ? over : 1;
+	r->operations = r->size * SLEEPS;
 }
