@@ -6,10 +6,12 @@ tools_weft_bench_SOURCES = \
 	tools/bench/bare.c \
 	tools/bench/bare_nop.c \
 	tools/bench/bench.h \
+	tools/bench/chart.c \
 	tools/bench/child.c \
 	tools/bench/doorbell.c \
 	tools/bench/machine.c \
 	tools/bench/main.c \
+	tools/bench/markdown.c \
 	tools/bench/measure.c \
 	tools/bench/memory.c \
 	tools/bench/pair.c \
@@ -50,8 +52,7 @@ tools_weft_info_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(JANSSON_CFLAGS)
 tools_weft_info_LDFLAGS = -static
 tools_weft_info_LDADD = lib/libweft.la $(JANSSON_LIBS) $(LIBURING_LIBS)
 
-# What weft-bench compares with runs in programs of their own, which have no
-# sanitizer.
+# What weft-bench compares with runs in programs of their own.
 pkglibexec_PROGRAMS += tools/peers/weft-peer-pthread
 tools_peers_weft_peer_pthread_SOURCES = tools/peers/pthread.c
 tools_peers_weft_peer_pthread_CPPFLAGS = -D_GNU_SOURCE=

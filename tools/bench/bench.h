@@ -66,7 +66,7 @@ enum {
 	VARIANT_PEER = 4,        /* runs with --peers or by name */
 	VARIANT_LATENESS = 8,    /* its time is no cost, so there is no rate */
 	VARIANT_CROWD = 32,      /* has threads of its own, never pinned */
-	VARIANT_LARGE = 16,      /* takes gigabytes: runs with --peers or by name */
+	VARIANT_LARGE = 16, /* takes gigabytes: runs with --peers or by name */
 };
 
 /* Who else does what a variant of weft does. */
@@ -95,7 +95,7 @@ struct variant {
 	void (*run)(struct run *r); /* NULL: the peer's program does it */
 	enum peer peer;
 	const char *task; /* its name to peers; NULL: the workload's */
-	unsigned count; /* of stacks, tasklets or places, where there are some */
+	unsigned count; /* of stacks, tasklets or places, if there are any */
 	uint64_t size;  /* the default; 0: --size means nothing to it */
 	const char *size_meaning;
 	unsigned flags;
@@ -130,6 +130,7 @@ struct options {
 	int cpus[2]; /* of the two threads; -1: wherever they are put */
 	bool peers[N_PEERS]; /* which take part */
 	enum format format;
+	const char *svg; /* the file for a chart; NULL: none */
 	const char *run; /* hidden: be the process of this variant */
 	uint64_t operations;
 	int argc;
@@ -233,8 +234,29 @@ void report_workload(const struct options *o, const struct result *results,
 		     size_t n);
 void report_end(const struct options *o);
 void report_list(void);
+/* Operations per second, or 0 where that says nothing. */
+double report_rate_of(const struct result *r, const struct spread *ns);
+double report_detail_of(const struct result *r, size_t i);
+/* Numbers as text. */
+const char *report_figure(double value, char text[16]);
+const char *report_rate(double value, char text[16]);
+const char *report_ratio(double value, char text[16]);
 /* Shows @text on a terminal in place of the last one; NULL: nothing more. */
 void progress(const struct options *o, const char *text);
+
+/* --- markdown.c --- */
+
+void markdown_begin(const struct options *o);
+void markdown_workload(const struct result *results, size_t n);
+
+/* --- chart.c: bars, drawn by gnuplot --- */
+
+/* Exits with a message where gnuplot is missing or the file of --svg cannot be
+ * written. */
+void chart_begin(const struct options *o);
+void chart_add(const struct result *r);
+/* False when it was not drawn. */
+bool chart_end(const struct options *o);
 
 /* --- machine.c: what it was measured on --- */
 

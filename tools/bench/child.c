@@ -145,8 +145,8 @@ int child_main(const struct options *o)
 		return EX_USAGE;
 	}
 	copies = o->threads > 1 &&
-		 !(v->flags & (VARIANT_FIXED | VARIANT_TWO_THREADS |
-			       VARIANT_CROWD));
+		 !(v->flags &
+		   (VARIANT_FIXED | VARIANT_TWO_THREADS | VARIANT_CROWD));
 	*r = (struct run){ .variant = v,
 			   .options = o,
 			   .operations = o->operations,

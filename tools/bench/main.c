@@ -16,6 +16,7 @@ enum {
 	OPTION_JSON = 256,
 	OPTION_CSV,
 	OPTION_MARKDOWN,
+	OPTION_SVG,
 	OPTION_LIST,
 	OPTION_PEERS,
 	OPTION_RUN,
@@ -42,6 +43,8 @@ static const struct argp_option argp_options[] = {
 	{ "csv", OPTION_CSV, NULL, 0, "print comma-separated values", 1 },
 	{ "markdown", OPTION_MARKDOWN, NULL, 0, "print a table in Markdown",
 	  1 },
+	{ "svg", OPTION_SVG, "FILE", 0,
+	  "draw the times as bars into that file too, by gnuplot", 1 },
 	{ "list", OPTION_LIST, NULL, 0, "list all workloads and variants", 2 },
 	{ "run", OPTION_RUN, "VARIANT", OPTION_HIDDEN, NULL, 0 },
 	{ "ops", OPTION_OPS, "N", OPTION_HIDDEN, NULL, 0 },
@@ -88,7 +91,8 @@ static void set_format(struct argp_state *state, enum format format)
 	struct options *o = state->input;
 
 	if (o->format != FORMAT_TABLE && o->format != format)
-		argp_error(state, "--json, --csv and --markdown exclude each other");
+		argp_error(state,
+			   "--json, --csv and --markdown exclude each other");
 	o->format = format;
 }
 
@@ -184,6 +188,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPTION_MARKDOWN:
 		set_format(state, FORMAT_MARKDOWN);
 		return 0;
+	case OPTION_SVG:
+		o->svg = arg;
+		return 0;
 	case OPTION_LIST:
 		report_list();
 		exit(EXIT_SUCCESS);
@@ -259,10 +266,14 @@ static int run_selected(const struct options *o)
 {
 	bool all_well = true;
 
+	if (o->svg)
+		chart_begin(o);
 	report_begin(o);
 	for (size_t i = 0; i < n_variants;)
 		all_well = run_workload(o, &i) && all_well;
 	report_end(o);
+	if (o->svg)
+		all_well = chart_end(o) && all_well;
 	return all_well ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

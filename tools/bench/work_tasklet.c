@@ -206,6 +206,9 @@ static void shuffle(weft_tasklet *tasklets, size_t n)
 	}
 }
 
+/* So many that the ends of the tasklets weigh little. Peers do the same. */
+enum { LEAST_ROUNDS = 20 };
+
 /* Neighbours in the run queue are no neighbours in memory. */
 void run_yield_mixed(struct run *r)
 {
@@ -213,7 +216,7 @@ void run_yield_mixed(struct run *r)
 	unsigned n = r->variant->count;
 	weft_tasklet *tasklets = room_for_handles(n);
 	struct yielders y = { .run = r,
-			      .rounds = r->operations / n + 1,
+			      .rounds = r->operations / n + LEAST_ROUNDS,
 			      .at_work = n };
 
 	for (unsigned i = 0; i < n; i++) {

@@ -135,6 +135,11 @@ static int sleep_ten_times(void *arg)
 	struct naps *all = arg;
 	int64_t asked = 0;
 
+	weft_schedule(); /* until all have started */
+	if (!all->began) {
+		run_begin(all->run);
+		all->began = weft_now();
+	}
 	for (int i = 0; i < SLEEPS; i++) {
 		uint64_t range = (uint64_t)(LONGEST_NS - SHORTEST_NS);
 		int64_t ns = SHORTEST_NS +
@@ -152,7 +157,7 @@ static int sleep_ten_times(void *arg)
 	return 0;
 }
 
-/* From the first spawn to the last one's end. What is above the longest that
+/* From the first sleep to the last one's end. What is above the longest that
  * one of them asked for is overshoot. */
 void run_ten_sleeps(struct run *r)
 {
@@ -161,9 +166,6 @@ void run_ten_sleeps(struct run *r)
 			    .at_work = r->size };
 	int64_t over;
 
-	(void)weft_thread_id();
-	run_begin(r);
-	all.began = weft_now();
 	for (uint64_t i = r->size; i; i--)
 		work_spawn(sleep_ten_times, &all);
 	must(weft_run(), "weft_run");

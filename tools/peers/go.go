@@ -39,6 +39,7 @@ const (
 	untimed          = 16
 	clockProcessCpu  = 2
 	maxNumber        = 1 << 40
+	leastRounds      = 20 // of yields in mixed order
 	senders          = 4
 	branches         = 10
 	sleepsOfEach     = 10
@@ -106,9 +107,9 @@ func draw(state *uint64) uint64 {
 
 // All have started when the clock begins, and the first to come is timed till
 // the last has done its share.
-func (r *run) yieldAmong(order []chan bool) {
+func (r *run) yieldAmong(order []chan bool, least int) {
 	n := r.size
-	rounds := r.operations/n + 1
+	rounds := r.operations/n + least
 	atWork := n
 	begun := false
 	done := make(chan bool)
@@ -153,7 +154,7 @@ func (r *run) yieldAmong(order []chan bool) {
 }
 
 func yield(r *run) {
-	r.yieldAmong(nil)
+	r.yieldAmong(nil, 1)
 }
 
 func yieldMixed(r *run) {
@@ -161,7 +162,7 @@ func yieldMixed(r *run) {
 	for i := range order {
 		order[i] = make(chan bool, 1)
 	}
-	r.yieldAmong(order)
+	r.yieldAmong(order, leastRounds)
 }
 
 func spawn(r *run) {
@@ -444,10 +445,11 @@ func tenSleeps(r *run) {
 	longest := int64(0)
 
 	all.Add(r.size)
-	r.begin()
+	gate := make(chan bool)
 	for i := r.size; i > 0; i-- {
 		go func() {
 			asked := int64(0)
+			<-gate
 			for k := 0; k < sleepsOfEach; k++ {
 				ns := int64(shortestSleepNs) +
 					int64(draw(&random)%(longestSleepNs-shortestSleepNs))
@@ -460,6 +462,9 @@ func tenSleeps(r *run) {
 			all.Done()
 		}()
 	}
+	runtime.Gosched() // all wait at the gate
+	r.begin()
+	close(gate)
 	all.Wait()
 	r.end()
 	over := r.wallNs - longest
