@@ -117,6 +117,8 @@ static const struct {
 	{ { "--pin=up" }, "it takes apart, together, none, or the numbers" },
 	{ { "--csv", "--json" }, "exclude each other" },
 	{ { "--markdown", "--csv" }, "exclude each other" },
+	{ { "--sweep", "--peers" }, "it does not go with" },
+	{ { "--sweep", "--json" }, "--sweep prints a table" },
 };
 
 START_TEST(bad_options_are_refused)
@@ -282,6 +284,25 @@ START_TEST(json_parses)
 }
 END_TEST
 
+START_TEST(sweep_has_a_row_for_each_number)
+{
+	size_t rows = 0;
+
+	ck_assert_int_eq(BENCH("--sweep", "--csv", QUICK, "pingpong"), 0);
+	says("\nvariant,of,number,operation,");
+	says("\npingpong/one-thread,threads,8,round trip,1,");
+	for (const char *line = output; *line;) {
+		size_t length = strcspn(line, "\n");
+
+		rows += strncmp(line, "pingpong/", 9) == 0;
+		ck_assert_msg(*line == '#' || columns(line, length, ',') == 12,
+			      "%.*s", (int)length, line);
+		line += length + (line[length] == '\n');
+	}
+	ck_assert_uint_eq(rows, 8);
+}
+END_TEST
+
 /* Without gnuplot nothing is run that would then be lost. */
 START_TEST(svg_needs_gnuplot)
 {
@@ -341,6 +362,7 @@ int main(void)
 	add_case(suite, "--csv", csv_has_its_columns);
 	add_case(suite, "--markdown", markdown_is_a_table);
 	add_case(suite, "--json", json_parses);
+	add_case(suite, "--sweep", sweep_has_a_row_for_each_number);
 	add_case(suite, "--svg without gnuplot", svg_needs_gnuplot);
 	if (have_gnuplot()) {
 		add_case(suite, "--svg", svg_is_drawn);

@@ -18,6 +18,7 @@ tools_weft_bench_SOURCES = \
 	tools/bench/peers.c \
 	tools/bench/report.c \
 	tools/bench/spawn.c \
+	tools/bench/sweep.c \
 	tools/bench/variants.c \
 	tools/bench/work.h \
 	tools/bench/work_channel.c \

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 enum {
 	MAX_DETAILS = 4,
@@ -65,6 +66,7 @@ enum {
 	VARIANT_TWO_THREADS = 2, /* has its own threads, for --pin */
 	VARIANT_PEER = 4,        /* runs with --peers or by name */
 	VARIANT_LATENESS = 8,    /* its time is no cost, so there is no rate */
+	VARIANT_SWEPT = 64,      /* runs with --sweep or by name */
 	VARIANT_CROWD = 32,      /* has threads of its own, never pinned */
 	VARIANT_LARGE = 16, /* takes gigabytes: runs with --peers or by name */
 };
@@ -95,8 +97,8 @@ struct variant {
 	void (*run)(struct run *r); /* NULL: the peer's program does it */
 	enum peer peer;
 	const char *task; /* its name to peers; NULL: the workload's */
-	unsigned count; /* of stacks, tasklets or places, if there are any */
-	uint64_t size;  /* the default; 0: --size means nothing to it */
+	unsigned count;   /* of stacks, tasklets or places */
+	uint64_t size;    /* the default; 0: --size means nothing to it */
 	const char *size_meaning;
 	unsigned flags;
 	const char *doorbell; /* WEFT_WAKE of the process, with WEFT_SPIN=0 */
@@ -116,6 +118,8 @@ extern size_t n_variants;
 
 /* Fills these; to be called first. */
 void variants_make(void);
+/* The one that @name names as WORKLOAD/NAME, or NULL. */
+const struct variant *variant_named(const char *name);
 
 enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN };
 
@@ -127,10 +131,11 @@ struct options {
 	int64_t duration_ns;
 	unsigned repeats;
 	const char *pin;
-	int cpus[2]; /* of the two threads; -1: wherever they are put */
+	int cpus[2];         /* of the two threads; -1: wherever they are put */
 	bool peers[N_PEERS]; /* which take part */
 	enum format format;
 	const char *svg; /* the file for a chart; NULL: none */
+	bool sweep;
 	const char *run; /* hidden: be the process of this variant */
 	uint64_t operations;
 	int argc;
@@ -254,9 +259,17 @@ void markdown_workload(const struct result *results, size_t n);
 /* Exits with a message where gnuplot is missing or the file of --svg cannot be
  * written. */
 void chart_begin(const struct options *o);
+/* gnuplot's standard input, or NULL. */
+FILE *chart_start(pid_t *pid);
+bool chart_finish(FILE *f, pid_t pid);
 void chart_add(const struct result *r);
 /* False when it was not drawn. */
 bool chart_end(const struct options *o);
+
+/* --- sweep.c: what a number costs --- */
+
+/* The series whose variants @o names; all if it names none. */
+int sweep(const struct options *o);
 
 /* --- machine.c: what it was measured on --- */
 
@@ -311,6 +324,8 @@ void run_pingpong(struct run *r);
 void run_pingpong_pair(struct run *r);
 void run_stream(struct run *r);
 void run_stream_pair(struct run *r);
+void run_stream_channels(struct run *r);
+void run_stream_elements(struct run *r);
 void run_stream_four(struct run *r);
 void run_ring(struct run *r);
 void run_skynet(struct run *r);

@@ -64,10 +64,11 @@ void chart_begin(const struct options *o)
 	}
 }
 
-static FILE *start(pid_t *pid)
+FILE *chart_start(pid_t *pid)
 {
 	int ends[2];
 
+	signal(SIGPIPE, SIG_IGN);
 	fflush(NULL);
 	if (pipe2(ends, O_CLOEXEC) < 0 || (*pid = fork()) < 0)
 		return NULL;
@@ -81,7 +82,7 @@ static FILE *start(pid_t *pid)
 	return fdopen(ends[1], "w");
 }
 
-static bool finish(FILE *f, pid_t pid)
+bool chart_finish(FILE *f, pid_t pid)
 {
 	int status;
 
@@ -171,11 +172,10 @@ bool chart_end(const struct options *o)
 			o->svg);
 		return false;
 	}
-	signal(SIGPIPE, SIG_IGN);
-	f = start(&pid);
+	f = chart_start(&pid);
 	if (f) {
 		draw(f);
-		is_drawn = finish(f, pid);
+		is_drawn = chart_finish(f, pid);
 	}
 	if (!is_drawn)
 		fprintf(stderr, "weft-bench: --svg=%s: gnuplot failed\n",

@@ -17,6 +17,7 @@ enum {
 	OPTION_CSV,
 	OPTION_MARKDOWN,
 	OPTION_SVG,
+	OPTION_SWEEP,
 	OPTION_LIST,
 	OPTION_PEERS,
 	OPTION_RUN,
@@ -38,6 +39,9 @@ static const struct argp_option argp_options[] = {
 	  0 },
 	{ "peers", OPTION_PEERS, "LIST", OPTION_ARG_OPTIONAL,
 	  "run the same done by others in turns with weft, and print the ratios: all, or some of boost.context,boost.fiber,go,pthread,bare",
+	  0 },
+	{ "sweep", OPTION_SWEEP, NULL, 0,
+	  "print what an operation takes against the number of tasklets, channels, threads or bytes",
 	  0 },
 	{ "json", OPTION_JSON, NULL, 0, "print JSON", 1 },
 	{ "csv", OPTION_CSV, NULL, 0, "print comma-separated values", 1 },
@@ -148,6 +152,12 @@ static void check_together(struct argp_state *state)
 
 	if (wrong)
 		argp_error(state, "--pin=%s: %s", o->pin, wrong);
+	if (o->sweep && (o->size || o->threads > 1 || peers_any(o)))
+		argp_error(
+			state,
+			"--sweep chooses numbers itself, for weft: it does not go with --size, --threads and --peers");
+	if (o->sweep && o->format != FORMAT_TABLE && o->format != FORMAT_CSV)
+		argp_error(state, "--sweep prints a table, or with --csv CSV");
 	if (peers_any(o) && o->threads > 1)
 		argp_error(
 			state,
@@ -191,6 +201,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPTION_SVG:
 		o->svg = arg;
 		return 0;
+	case OPTION_SWEEP:
+		o->sweep = true;
+		return 0;
 	case OPTION_LIST:
 		report_list();
 		exit(EXIT_SUCCESS);
@@ -214,6 +227,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static bool comes_along(const struct options *o, const struct variant *v)
 {
+	if (v->flags & VARIANT_SWEPT)
+		return false;
 	if (v->flags & VARIANT_PEER)
 		return o->peers[v->peer];
 	return !(v->flags & VARIANT_LARGE) || peers_any(o);
@@ -313,7 +328,10 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	status = o.run ? child_main(&o) : run_selected(&o);
+	if (o.run)
+		status = child_main(&o);
+	else
+		status = o.sweep ? sweep(&o) : run_selected(&o);
 	free(o.names);
 	return status;
 }

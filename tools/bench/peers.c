@@ -114,3 +114,19 @@ void variants_make(void)
 			append_peer(ours, &c[k]);
 	}
 }
+
+const struct variant *variant_named(const char *name)
+{
+	const char *slash = strchr(name, '/');
+	size_t length = slash ? (size_t)(slash - name) : 0;
+
+	for (size_t i = 0; slash && i < n_variants; i++) {
+		const struct variant *v = &variants[i];
+
+		if (strlen(v->workload) == length &&
+		    strncmp(v->workload, name, length) == 0 &&
+		    strcmp(v->name, slash + 1) == 0)
+			return v;
+	}
+	return NULL;
+}

@@ -295,11 +295,13 @@ void report_list(void)
 		char name[64];
 
 		snprintf(name, sizeof name, "%s/%s", v->workload, v->name);
-		printf("%-24s %s", name, v->about);
+		printf("%-32s %s", name, v->about);
 		if (v->size)
 			printf("; --size=%ju %s", (uintmax_t)v->size,
 			       v->size_meaning);
-		puts(v->flags & VARIANT_PEER ? "; with --peers" : "");
+		if (v->flags & (VARIANT_PEER | VARIANT_LARGE))
+			fputs("; with --peers", stdout);
+		puts(v->flags & VARIANT_SWEPT ? "; with --sweep" : "");
 	}
 }
 

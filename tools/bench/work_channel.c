@@ -3,12 +3,13 @@
  * pingpong, stream, ring: tasklets that pass messages.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "work.h"
 
 /* Passed before the clock starts between two threads: both have their ring and
  * have met. */
-enum { UNTIMED = 16, SENDERS = 4 };
+enum { UNTIMED = 16, SENDERS = 4, PAGE = 4096 };
 
 struct table {
 	struct run *run;
@@ -191,6 +192,72 @@ void run_stream_four(struct run *r)
 	if (t.sum)
 		run_fail(-EBADMSG, "the sum of the messages");
 	weft_channel_unref(t.there);
+}
+
+/* --- many channels, large elements --- */
+
+struct pipes {
+	struct run *run;
+	weft_channel **ch;
+	size_t n;           /* of channels, which take turns */
+	char *sent, *taken; /* an element each */
+};
+
+static int fill_pipes(void *arg)
+{
+	struct pipes *p = arg;
+
+	run_begin(p->run);
+	for (uint64_t i = 0; i < p->run->operations; i++)
+		must(weft_channel_send(p->ch[i % p->n], p->sent),
+		     "weft_channel_send");
+	run_end(p->run);
+	return 0;
+}
+
+static int drain_pipes(void *arg)
+{
+	struct pipes *p = arg;
+
+	for (uint64_t i = 0; i < p->run->operations; i++)
+		must(weft_channel_receive(p->ch[i % p->n], p->taken),
+		     "weft_channel_receive");
+	return 0;
+}
+
+/* What is taken is placed half a page off what is sent: processors are slow to
+ * copy to just above the source, modulo a page. */
+static void run_pipes(struct run *r, size_t n, size_t element_size)
+{
+	size_t apart = (element_size / PAGE + 1) * PAGE + PAGE / 2;
+	struct pipes p = { .run = r, .n = n, .ch = calloc(n, sizeof *p.ch) };
+
+	if (!p.ch || posix_memalign((void **)&p.sent, PAGE, 2 * apart) != 0)
+		run_fail(-ENOMEM, "channels");
+	memset(p.sent, 1, 2 * apart);
+	p.taken = p.sent + apart;
+	for (size_t i = 0; i < n; i++) {
+		p.ch[i] = weft_channel_new(element_size, 0);
+		if (!p.ch[i])
+			run_fail(-errno, "weft_channel_new");
+	}
+	work_spawn(drain_pipes, &p);
+	work_spawn(fill_pipes, &p);
+	must(weft_run(), "weft_run");
+	for (size_t i = 0; i < n; i++)
+		weft_channel_unref(p.ch[i]);
+	free(p.ch);
+	free(p.sent);
+}
+
+void run_stream_channels(struct run *r)
+{
+	run_pipes(r, r->size, sizeof(uint64_t));
+}
+
+void run_stream_elements(struct run *r)
+{
+	run_pipes(r, 1, r->size);
 }
 
 /* --- ring --- */

@@ -116,7 +116,7 @@ struct yielders {
 	struct run *run;
 	uint64_t rounds;
 	bool begun;
-	unsigned at_work;
+	uint64_t at_work;
 };
 
 static void yield_begin(struct yielders *y)
@@ -157,14 +157,29 @@ static int yield_elsewhere(void *arg)
 	return 1;
 }
 
+/* Of those that there are many: as many as --size says, where it says. */
+static uint64_t how_many(const struct run *r)
+{
+	return r->size ? r->size : r->variant->count;
+}
+
+/* So many that the ends of the tasklets weigh little. Peers do the same. */
+enum { LEAST_ROUNDS = 20, MANY = 10000 };
+
+static uint64_t rounds_among(const struct run *r, uint64_t n)
+{
+	return r->operations / n + (n < MANY ? 1 : LEAST_ROUNDS);
+}
+
 static void yield_among(struct run *r, weft_fn first, weft_fn others)
 {
-	unsigned n = r->variant->count;
+	uint64_t n = how_many(r);
 	struct yielders y = { .run = r,
-			      .rounds = r->operations / n + 1,
+			      .rounds = rounds_among(r, n),
 			      .at_work = n };
 
-	for (unsigned i = 0; i < n; i++)
+	need_memory((double)n * BYTES_EACH);
+	for (uint64_t i = 0; i < n; i++)
 		work_spawn(i ? others : first, &y);
 	must(weft_run(), "weft_run");
 	r->operations = y.rounds * n;
@@ -206,9 +221,6 @@ static void shuffle(weft_tasklet *tasklets, size_t n)
 	}
 }
 
-/* So many that the ends of the tasklets weigh little. Peers do the same. */
-enum { LEAST_ROUNDS = 20 };
-
 /* Neighbours in the run queue are no neighbours in memory. */
 void run_yield_mixed(struct run *r)
 {
@@ -216,7 +228,7 @@ void run_yield_mixed(struct run *r)
 	unsigned n = r->variant->count;
 	weft_tasklet *tasklets = room_for_handles(n);
 	struct yielders y = { .run = r,
-			      .rounds = r->operations / n + LEAST_ROUNDS,
+			      .rounds = rounds_among(r, n),
 			      .at_work = n };
 
 	for (unsigned i = 0; i < n; i++) {
@@ -242,12 +254,13 @@ static int nothing(void *arg)
 
 void run_spawn(struct run *r)
 {
-	unsigned n = r->variant->count;
+	uint64_t n = how_many(r);
 	uint64_t rounds = r->operations / n + 1;
 
+	need_memory((double)n * BYTES_EACH);
 	run_begin(r);
 	for (uint64_t i = rounds; i; i--) {
-		for (unsigned k = 0; k < n; k++)
+		for (uint64_t k = 0; k < n; k++)
 			work_spawn(nothing, NULL);
 		weft_schedule(); /* they run and end, then it is our turn */
 	}
