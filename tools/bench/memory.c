@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-/* What the line of @file that begins with @key says, in bytes; or 0. */
+/* What the line of @file that begins with @key says, in bytes. 0: it is not to be
+ * read, because /proc is not mounted. */
 static double line_of(const char *file, const char *key)
 {
 	FILE *f = fopen(file, "r");
@@ -14,7 +15,7 @@ static double line_of(const char *file, const char *key)
 	char line[256];
 
 	if (!f)
-		run_unavailable("/proc is not mounted");
+		return 0;
 	while (fgets(line, sizeof line, f))
 		if (strncmp(line, key, strlen(key)) == 0)
 			sscanf(line + strlen(key), ": %lf kB", &kib);
@@ -24,8 +25,12 @@ static double line_of(const char *file, const char *key)
 
 struct memory memory_in_use(void)
 {
-	return (struct memory){ line_of("/proc/self/status", "VmRSS"),
-				line_of("/proc/self/status", "VmPTE") };
+	struct memory m = { line_of("/proc/self/status", "VmRSS"),
+			    line_of("/proc/self/status", "VmPTE") };
+
+	if (m.resident == 0)
+		run_unavailable("/proc is not mounted");
+	return m;
 }
 
 double peak_memory(void)
@@ -39,7 +44,7 @@ void need_memory(double bytes)
 	double free = line_of("/proc/meminfo", "MemAvailable");
 	char why[100];
 
-	if (free >= bytes)
+	if (free == 0 || free >= bytes)
 		return;
 	snprintf(why, sizeof why, "it takes %.1f GB of memory, %.1f are free",
 		 bytes / 1e9, free / 1e9);

@@ -56,7 +56,7 @@ static void table_begin(const struct options *o)
 	machine_facts(o, facts);
 	for (size_t i = 0; i < N_FACTS; i++)
 		printf("%-12s %s\n", facts[i].name, facts[i].value);
-	printf("\n%-9s %-23s %9s %9s %9s %9s %9s  %s\n", "workload", "variant",
+	printf("\n%-9s %-25s %9s %9s %9s %9s %9s  %s\n", "workload", "variant",
 	       "ns/op", "min", "max", "CPU ns/op", "op/s", "op");
 }
 
@@ -65,7 +65,7 @@ static void table_row(const struct result *r)
 	char text[5][16];
 	struct spread ns, cpu;
 
-	printf("%-9s %-23s ", r->variant->workload, r->variant->name);
+	printf("%-9s %-25s ", r->variant->workload, r->variant->name);
 	if (r->problem[0]) {
 		printf("%s: %s\n", r->failed ? "FAILED" : "not available",
 		       r->problem);
@@ -200,6 +200,9 @@ static void json_row(const struct result *r)
 	json_t *details = json_object();
 
 	json_array_append_new(json_object_get(document, "results"), row);
+	if (r->variant->peer)
+		json_object_set_new(row, "peer",
+				    json_string(peers[r->variant->peer].name));
 	if (r->problem[0]) {
 		json_object_set_new(row, r->failed ? "failed" : "unavailable",
 				    json_string(r->problem));
