@@ -20,21 +20,17 @@ static inline weft_tasklet work_spawn(weft_fn fn, void *arg)
 	return t;
 }
 
-static inline weft_channel *work_buffered(size_t capacity)
+static inline weft_channel *work_channel(void)
 {
-	weft_channel *ch = weft_channel_new(sizeof(uint64_t), capacity);
+	weft_channel *ch = weft_channel_new(sizeof(uint64_t), 0);
 
-	if (!ch && capacity && errno == EOPNOTSUPP)
-		run_unavailable("this weft has no buffered channels");
 	if (!ch)
 		run_fail(-errno, "weft_channel_new");
 	return ch;
 }
 
-static inline weft_channel *work_channel(void)
-{
-	return work_buffered(0);
-}
+/* With room for @capacity numbers; see work_channel.c. */
+weft_channel *work_buffered(size_t capacity);
 
 static inline void work_send(weft_channel *ch, uint64_t value)
 {

@@ -11,6 +11,17 @@
  * have met. */
 enum { UNTIMED = 16, SENDERS = 4, PAGE = 4096 };
 
+weft_channel *work_buffered(size_t capacity)
+{
+	weft_channel *ch = weft_channel_new(sizeof(uint64_t), capacity);
+
+	if (!ch && errno == EOPNOTSUPP)
+		run_unavailable("this weft has no buffered channels");
+	if (!ch)
+		run_fail(-errno, "weft_channel_new");
+	return ch;
+}
+
 struct table {
 	struct run *run;
 	weft_channel *there, *back;
