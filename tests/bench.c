@@ -61,7 +61,7 @@ static int bench_with_path(const char *path, const char *const *arguments)
 	output[length] = '\0';
 	close(fds[0]);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(WIFEXITED(status), "signal %d: %s", WTERMSIG(status),
+	ck_assert_msg(WIFEXITED(status), "signal %d: %.3000s", WTERMSIG(status),
 		      output);
 	return WEXITSTATUS(status);
 }
@@ -71,12 +71,14 @@ static int bench_with_path(const char *path, const char *const *arguments)
 
 static void says(const char *text)
 {
-	ck_assert_msg(strstr(output, text), "'%s' is not in: %s", text, output);
+	ck_assert_msg(strstr(output, text), "'%s' is not in: %.3000s", text,
+		      output);
 }
 
 static void says_not(const char *text)
 {
-	ck_assert_msg(!strstr(output, text), "'%s' is in: %s", text, output);
+	ck_assert_msg(!strstr(output, text), "'%s' is in: %.3000s", text,
+		      output);
 }
 
 /* Every variant has a line, those of peers as well. */
@@ -124,7 +126,8 @@ static const struct {
 START_TEST(bad_options_are_refused)
 {
 	ck_assert_int_eq(bench_with_path(NULL, bad[_i].arguments), 64);
-	ck_assert_msg(strstr(output, bad[_i].message), "it says: %s", output);
+	ck_assert_msg(strstr(output, bad[_i].message), "it says: %.3000s",
+		      output);
 }
 END_TEST
 
@@ -275,7 +278,7 @@ START_TEST(json_parses)
 
 	ck_assert_int_eq(BENCH("--json", "--peers=bare", QUICK, "pingpong"), 0);
 	root = json_loads(output, 0, &error);
-	ck_assert_msg(root, "%s: %s", error.text, output);
+	ck_assert_msg(root, "%s: %.3000s", error.text, output);
 	results = json_object_get(root, "results");
 	ck_assert_uint_eq(json_array_size(results), 4);
 	ck_assert(json_is_object(json_object_get(root, "machine")));
@@ -329,7 +332,7 @@ START_TEST(svg_is_drawn)
 	ck_assert_int_ge(read(fd, text, sizeof text - 1), 0);
 	close(fd);
 	unlink(file);
-	ck_assert_msg(strstr(text, "<svg"), "it begins with: %s", text);
+	ck_assert_msg(strstr(text, "<svg"), "it begins with: %.300s", text);
 }
 END_TEST
 
