@@ -230,7 +230,7 @@ static bool comes_along(const struct options *o, const struct variant *v)
 	if (v->flags & VARIANT_SWEPT)
 		return false;
 	if (v->flags & VARIANT_PEER)
-		return o->peers[v->peer];
+		return v->peer ? o->peers[v->peer] : peers_any(o);
 	return !(v->flags & VARIANT_LARGE) || peers_any(o);
 }
 
