@@ -57,7 +57,7 @@ STRESS_TESTS = \
 	tests/stress/stress_wake
 TOOL_TESTS =
 if WITH_TOOLS
-TOOL_TESTS += tests/echo tests/info
+TOOL_TESTS += tests/bench tests/echo tests/info
 endif
 
 # Those that run where there is no io_uring.
@@ -90,6 +90,8 @@ tests_support_libsupport_la_SOURCES = \
 
 check_PROGRAMS += $(UNIT_TESTS) $(TRACE_TESTS) $(STRESS_TESTS) $(TOOL_TESTS)
 EXTRA_DIST += tests/stress/stress.h
+tests_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_bench_LDADD = $(LDADD) $(JANSSON_LIBS)
 tests_info_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_info_LDADD = $(LDADD) $(JANSSON_LIBS)
 
@@ -120,9 +122,10 @@ LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run
 AM_TESTS_ENVIRONMENT = \
 	CC='$(CC)'; LIBURING_CFLAGS='$(LIBURING_CFLAGS)'; \
 	CK_TAP_LOG_FILE_NAME=-; CK_VERBOSITY=silent; \
-	WEFT_ECHO=tools/weft-echo; WEFT_INFO=tools/weft-info; \
+	WEFT_BENCH=tools/weft-bench; WEFT_ECHO=tools/weft-echo; \
+	WEFT_INFO=tools/weft-info; \
 	export CC LIBURING_CFLAGS CK_TAP_LOG_FILE_NAME CK_VERBOSITY; \
-	export WEFT_ECHO WEFT_INFO;
+	export WEFT_BENCH WEFT_ECHO WEFT_INFO;
 
 check-programs: all
 	$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS)

@@ -17,11 +17,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 enum {
 	MAX_DETAILS = 4,
+	MAX_SIDES = 5,
 	MAX_REPEATS = 1000,
 	MAX_THREADS = 1024,
+	MAX_VARIANTS = 160,
+	MAX_COMPARED = 3,
 	DETAIL_NAME_SIZE = 24,
 	PROBLEM_SIZE = 200
 };
@@ -60,30 +64,64 @@ struct run {
 enum {
 	VARIANT_FIXED = 1,       /* does `size` operations, not a duration's */
 	VARIANT_TWO_THREADS = 2, /* has its own threads, for --pin */
-	VARIANT_PEER = 4,        /* runs with --peers only */
+	VARIANT_PEER = 4,        /* runs with --peers or by name */
 	VARIANT_LATENESS = 8,    /* its time is no cost, so there is no rate */
+	VARIANT_SWEPT = 64,      /* runs with --sweep or by name */
+	VARIANT_CROWD = 32,      /* has threads of its own, never pinned */
+	VARIANT_LARGE = 16, /* takes gigabytes: runs with --peers or by name */
+};
+
+/* Who else does what a variant of weft does. */
+enum peer {
+	PEER_NONE,
+	PEER_BOOST_CONTEXT,
+	PEER_BOOST_FIBER,
+	PEER_GO,
+	PEER_PTHREAD,
+	PEER_BARE, /* the system calls, by weft-bench itself */
+	N_PEERS
+};
+
+/* One of them, from which variants_make() makes a variant of its own. */
+struct compared {
+	enum peer by;
+	const char *as;   /* begins its name; NULL: the peer's */
+	const char *task; /* of the peer's program; NULL: as of the others */
+	const char *about;
 };
 
 struct variant {
 	const char *workload;
 	const char *name;
 	const char *operation;      /* what is counted and timed */
-	void (*run)(struct run *r); /* NULL: the peer program does it */
-	const char *program;        /* of a peer, see tools/peers */
-	unsigned count; /* of stacks or tasklets, where there are some */
-	uint64_t size;  /* the default; 0: --size means nothing to it */
+	void (*run)(struct run *r); /* NULL: the peer's program does it */
+	enum peer peer;
+	const char *task; /* its name to peers; NULL: the workload's */
+	unsigned count;   /* of stacks, tasklets or places */
+	uint64_t size;    /* the default; 0: --size means nothing to it */
 	const char *size_meaning;
 	unsigned flags;
 	const char *doorbell; /* WEFT_WAKE of the process, with WEFT_SPIN=0 */
 	const char
 		*against; /* the variant of the workload this is compared to */
 	const char *about;
+	struct compared compared[MAX_COMPARED];
 };
 
-extern const struct variant variants[];
-extern const size_t n_variants;
+/* Those of weft-bench itself, in the order in which they run. */
+extern const struct variant described[];
+extern const size_t n_described;
 
-enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
+/* The same and those of peers. */
+extern struct variant variants[MAX_VARIANTS];
+extern size_t n_variants;
+
+/* Fills these; to be called first. */
+void variants_make(void);
+/* The one that @name names as WORKLOAD/NAME, or NULL. */
+const struct variant *variant_named(const char *name);
+
+enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN };
 
 struct options {
 	char **names; /* of workloads, or workload/variant */
@@ -93,9 +131,11 @@ struct options {
 	int64_t duration_ns;
 	unsigned repeats;
 	const char *pin;
-	int cpus[2]; /* of the two threads; -1: wherever they are put */
-	bool peers;
+	int cpus[2];         /* of the two threads; -1: wherever they are put */
+	bool peers[N_PEERS]; /* which take part */
 	enum format format;
+	const char *svg; /* the file for a chart; NULL: none */
+	bool sweep;
 	const char *run; /* hidden: be the process of this variant */
 	uint64_t operations;
 	int argc;
@@ -140,15 +180,35 @@ static inline int64_t must(int64_t rc, const char *what)
 	return rc;
 }
 
-/* --- pair.c: two threads that do something with each other --- */
+/* --- pair.c: threads that do something with each other --- */
+
+typedef void (*side_fn)(struct run *r, int which, void *shared);
 
 /* Runs @side once on each of two new threads, placed by --pin, each with a run
  * of its own: both time theirs. The wall time of side 0 counts, and the sums of
  * their CPU times and details. */
-void pair_run(struct run *r, void *shared,
-	      void (*side)(struct run *r, int which, void *shared));
+void pair_run(struct run *r, void *shared, side_fn side);
+/* The same on @n threads, up to MAX_SIDES, wherever the kernel puts them. */
+void crowd_run(struct run *r, void *shared, side_fn side, int n);
 /* Sets cpus[] from @o->pin. NULL, or what is wrong with it. */
 const char *pin_resolve(struct options *o);
+
+/* --- peers.c --- */
+
+struct peer_program {
+	const char *name;    /* to --peers */
+	const char *program; /* in tools/peers; NULL: weft-bench itself */
+	const char *package; /* of Debian, that it is built with */
+};
+
+extern const struct peer_program peers[N_PEERS];
+
+/* Sets those that @list names, divided by commas; NULL: all. False when it names
+ * something else, which is then *@wrong. */
+bool peers_choose(bool chosen[N_PEERS], const char *list, char wrong[32]);
+bool peers_any(const struct options *o);
+/* Where a peer's program is. False when it is nowhere. */
+bool peer_find(enum peer peer, char *path, size_t size);
 
 /* --- spawn.c: running one --- */
 
@@ -179,8 +239,37 @@ void report_workload(const struct options *o, const struct result *results,
 		     size_t n);
 void report_end(const struct options *o);
 void report_list(void);
+/* Operations per second, or 0 where that says nothing. */
+double report_rate_of(const struct result *r, const struct spread *ns);
+double report_detail_of(const struct result *r, size_t i);
+/* Numbers as text. */
+const char *report_figure(double value, char text[16]);
+const char *report_rate(double value, char text[16]);
+const char *report_ratio(double value, char text[16]);
 /* Shows @text on a terminal in place of the last one; NULL: nothing more. */
 void progress(const struct options *o, const char *text);
+
+/* --- markdown.c --- */
+
+void markdown_begin(const struct options *o);
+void markdown_workload(const struct result *results, size_t n);
+
+/* --- chart.c: bars, drawn by gnuplot --- */
+
+/* Exits with a message where gnuplot is missing or the file of --svg cannot be
+ * written. */
+void chart_begin(const struct options *o);
+/* gnuplot's standard input, or NULL. */
+FILE *chart_start(pid_t *pid);
+bool chart_finish(FILE *f, pid_t pid);
+void chart_add(const struct result *r);
+/* False when it was not drawn. */
+bool chart_end(const struct options *o);
+
+/* --- sweep.c: what a number costs --- */
+
+/* The series whose variants @o names; all if it names none. */
+int sweep(const struct options *o);
 
 /* --- machine.c: what it was measured on --- */
 
@@ -192,6 +281,21 @@ struct fact {
 enum { N_FACTS = 9 };
 
 void machine_facts(const struct options *o, struct fact facts[N_FACTS]);
+
+/* --- memory.c --- */
+
+/* About what a tasklet takes that has hardly used its stack. */
+enum { BYTES_EACH = 5000 };
+
+struct memory {
+	double resident, page_tables;
+};
+
+struct memory memory_in_use(void);
+/* The most that has been resident, and the page tables. */
+double peak_memory(void);
+/* There is no result where @bytes are not to be had. */
+void need_memory(double bytes);
 
 /* --- doorbell.c --- */
 
@@ -209,17 +313,28 @@ const char *doorbell_in_use(void);
 void run_switch(struct run *r);
 void run_yield(struct run *r);
 void run_yield_places(struct run *r);
+void run_yield_mixed(struct run *r);
 void run_spawn(struct run *r);
 void run_alive(struct run *r);
+void run_alive_blocked(struct run *r);
 void run_timers(struct run *r);
+void run_ten_sleeps(struct run *r);
 void run_nop(struct run *r);
 void run_pingpong(struct run *r);
 void run_pingpong_pair(struct run *r);
 void run_stream(struct run *r);
 void run_stream_pair(struct run *r);
+void run_stream_channels(struct run *r);
+void run_stream_elements(struct run *r);
+void run_stream_four(struct run *r);
 void run_ring(struct run *r);
 void run_skynet(struct run *r);
+void run_skynet_in_order(struct run *r);
+void run_skynet_at_once(struct run *r);
 void run_sieve(struct run *r);
+void run_select_ready(struct run *r);
+void run_select_waiting(struct run *r);
+void run_arm(struct run *r);
 void run_mutex(struct run *r);
 void run_mutex_single(struct run *r);
 void run_mutex_handed(struct run *r);
@@ -235,5 +350,6 @@ void run_bare_futex(struct run *r);
 void run_bare_msg_ring(struct run *r);
 void run_bare_msg_ring_sqe(struct run *r);
 void run_bare_eventfd(struct run *r);
+void run_bare_nop(struct run *r);
 
 #endif /* BENCH_H */

@@ -116,22 +116,6 @@ static void run_copies(struct run *all, unsigned n)
 	pthread_barrier_destroy(&barrier);
 }
 
-static const struct variant *variant_named(const char *name)
-{
-	const char *slash = strchr(name, '/');
-	size_t length = slash ? (size_t)(slash - name) : 0;
-
-	for (size_t i = 0; slash && i < n_variants; i++) {
-		const struct variant *v = &variants[i];
-
-		if (strlen(v->workload) == length &&
-		    strncmp(v->workload, name, length) == 0 &&
-		    strcmp(v->name, slash + 1) == 0 && v->run)
-			return v;
-	}
-	return NULL;
-}
-
 int child_main(const struct options *o)
 {
 	static struct run all[MAX_THREADS];
@@ -139,13 +123,14 @@ int child_main(const struct options *o)
 	struct run *r = &all[0];
 	bool copies;
 
-	if (!v) {
+	if (!v || !v->run) {
 		fprintf(stderr, "weft-bench: --run=%s: no such variant\n",
 			o->run);
 		return EX_USAGE;
 	}
 	copies = o->threads > 1 &&
-		 !(v->flags & (VARIANT_FIXED | VARIANT_TWO_THREADS));
+		 !(v->flags &
+		   (VARIANT_FIXED | VARIANT_TWO_THREADS | VARIANT_CROWD));
 	*r = (struct run){ .variant = v,
 			   .options = o,
 			   .operations = o->operations,

@@ -15,6 +15,9 @@
 enum {
 	OPTION_JSON = 256,
 	OPTION_CSV,
+	OPTION_MARKDOWN,
+	OPTION_SVG,
+	OPTION_SWEEP,
 	OPTION_LIST,
 	OPTION_PEERS,
 	OPTION_RUN,
@@ -34,11 +37,18 @@ static const struct argp_option argp_options[] = {
 	{ "pin", 'p', "WHERE", 0,
 	  "the CPUs of workloads with two threads: apart (default), together, none, or two numbers as 0,1",
 	  0 },
-	{ "peers", OPTION_PEERS, NULL, 0,
-	  "run what others do the same with in turns with weft, and print the ratios",
+	{ "peers", OPTION_PEERS, "LIST", OPTION_ARG_OPTIONAL,
+	  "run the same done by others in turns with weft, and print the ratios: all, or some of boost.context,boost.fiber,go,pthread,bare",
+	  0 },
+	{ "sweep", OPTION_SWEEP, NULL, 0,
+	  "print what an operation takes against the number of tasklets, channels, threads or bytes",
 	  0 },
 	{ "json", OPTION_JSON, NULL, 0, "print JSON", 1 },
 	{ "csv", OPTION_CSV, NULL, 0, "print comma-separated values", 1 },
+	{ "markdown", OPTION_MARKDOWN, NULL, 0, "print a table in Markdown",
+	  1 },
+	{ "svg", OPTION_SVG, "FILE", 0,
+	  "draw the times as bars into that file too, by gnuplot", 1 },
 	{ "list", OPTION_LIST, NULL, 0, "list all workloads and variants", 2 },
 	{ "run", OPTION_RUN, "VARIANT", OPTION_HIDDEN, NULL, 0 },
 	{ "ops", OPTION_OPS, "N", OPTION_HIDDEN, NULL, 0 },
@@ -85,7 +95,8 @@ static void set_format(struct argp_state *state, enum format format)
 	struct options *o = state->input;
 
 	if (o->format != FORMAT_TABLE && o->format != format)
-		argp_error(state, "--json and --csv exclude each other");
+		argp_error(state,
+			   "--json, --csv and --markdown exclude each other");
 	o->format = format;
 }
 
@@ -119,6 +130,21 @@ static void check_name(struct argp_state *state, const char *name)
 		name, known);
 }
 
+static void choose_peers(struct argp_state *state, const char *list)
+{
+	struct options *o = state->input;
+	char known[128] = "", wrong[32];
+
+	if (peers_choose(o->peers, list, wrong))
+		return;
+	for (int i = PEER_NONE + 1; i < N_PEERS; i++) {
+		strcat(known, " ");
+		strcat(known, peers[i].name);
+	}
+	argp_error(state, "--peers=%s: '%s' is no peer; there are%s", list,
+		   wrong, known);
+}
+
 static void check_together(struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -126,7 +152,13 @@ static void check_together(struct argp_state *state)
 
 	if (wrong)
 		argp_error(state, "--pin=%s: %s", o->pin, wrong);
-	if (o->peers && o->threads > 1)
+	if (o->sweep && (o->size || o->threads > 1 || peers_any(o)))
+		argp_error(
+			state,
+			"--sweep chooses numbers itself, for weft: it does not go with --size, --threads and --peers");
+	if (o->sweep && o->format != FORMAT_TABLE && o->format != FORMAT_CSV)
+		argp_error(state, "--sweep prints a table, or with --csv CSV");
+	if (peers_any(o) && o->threads > 1)
 		argp_error(
 			state,
 			"--peers compares one thread with one: it does not go with --threads above 1");
@@ -155,13 +187,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->pin = arg;
 		return 0;
 	case OPTION_PEERS:
-		o->peers = true;
+		choose_peers(state, arg);
 		return 0;
 	case OPTION_JSON:
 		set_format(state, FORMAT_JSON);
 		return 0;
 	case OPTION_CSV:
 		set_format(state, FORMAT_CSV);
+		return 0;
+	case OPTION_MARKDOWN:
+		set_format(state, FORMAT_MARKDOWN);
+		return 0;
+	case OPTION_SVG:
+		o->svg = arg;
+		return 0;
+	case OPTION_SWEEP:
+		o->sweep = true;
 		return 0;
 	case OPTION_LIST:
 		report_list();
@@ -184,23 +225,31 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
+static bool comes_along(const struct options *o, const struct variant *v)
+{
+	if (v->flags & VARIANT_SWEPT)
+		return false;
+	if (v->flags & VARIANT_PEER)
+		return v->peer ? o->peers[v->peer] : peers_any(o);
+	return !(v->flags & VARIANT_LARGE) || peers_any(o);
+}
+
 static bool is_selected(const struct options *o, const struct variant *v)
 {
 	/* what a variant is compared with comes along with it */
 	struct variant compared = { .workload = v->workload,
 				    .name = v->against ? v->against : v->name };
-	bool may_come_along = o->peers || !(v->flags & VARIANT_PEER);
 
 	for (size_t i = 0; i < o->n_names; i++) {
 		const char *name = o->names[i];
 
 		if (strchr(name, '/') && is_named(v, name))
 			return true;
-		if (may_come_along &&
+		if (comes_along(o, v) &&
 		    (is_named(v, name) || is_named(&compared, name)))
 			return true;
 	}
-	return o->n_names == 0 && may_come_along;
+	return o->n_names == 0 && comes_along(o, v);
 }
 
 /* Runs the selected variants of the workload that starts at *@i. False when one
@@ -232,10 +281,14 @@ static int run_selected(const struct options *o)
 {
 	bool all_well = true;
 
+	if (o->svg)
+		chart_begin(o);
 	report_begin(o);
 	for (size_t i = 0; i < n_variants;)
 		all_well = run_workload(o, &i) && all_well;
 	report_end(o);
+	if (o->svg)
+		all_well = chart_end(o) && all_well;
 	return all_well ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -266,6 +319,7 @@ int main(int argc, char **argv)
 			     .argv = argv };
 	int status;
 
+	variants_make();
 	argp_program_version_hook = print_version;
 	argp_err_exit_status = EX_USAGE;
 	o.names = calloc((size_t)argc, sizeof *o.names);
@@ -274,7 +328,10 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	status = o.run ? child_main(&o) : run_selected(&o);
+	if (o.run)
+		status = child_main(&o);
+	else
+		status = o.sweep ? sweep(&o) : run_selected(&o);
 	free(o.names);
 	return status;
 }

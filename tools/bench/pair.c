@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two threads that do something with each other, each on the CPU that --pin
+ * Threads that do something with each other. Two are each on the CPU that --pin
  * gives it. "apart" takes the first and the last CPU that the process may use:
  * where there are more than two, these are never the two halves of one core.
  */
@@ -13,7 +13,7 @@
 
 struct side {
 	struct run run;
-	void (*fn)(struct run *r, int which, void *shared);
+	side_fn fn;
 	int which;
 	void *shared;
 };
@@ -41,29 +41,41 @@ static void start(struct side *s, pthread_t *thread, int cpu)
 		     "--pin");
 	}
 	must(-pthread_create(thread, &attributes, run_side, s),
-	     "pthread_create for a thread of two");
+	     "pthread_create for a thread of several");
 	pthread_attr_destroy(&attributes);
 }
 
-void pair_run(struct run *r, void *shared,
-	      void (*side)(struct run *r, int which, void *shared))
+static void run_sides(struct run *r, void *shared, side_fn side, int n,
+		      const int *cpus)
 {
-	pthread_t threads[2];
-	struct side sides[2];
+	pthread_t threads[MAX_SIDES];
+	struct side sides[MAX_SIDES] = { 0 };
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < n; i++) {
 		sides[i] = (struct side){
 			.run = *r, .fn = side, .which = i, .shared = shared
 		};
-		start(&sides[i], &threads[i], r->options->cpus[i]);
+		start(&sides[i], &threads[i], cpus ? cpus[i] : -1);
 	}
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
 	*r = sides[0].run;
-	r->cpu_ns += sides[1].run.cpu_ns;
-	for (size_t i = 0; i < r->sample.n_details; i++)
-		r->sample.details[i].value +=
-			sides[1].run.sample.details[i].value;
+	for (int i = 1; i < n; i++) {
+		r->cpu_ns += sides[i].run.cpu_ns;
+		for (size_t k = 0; k < r->sample.n_details; k++)
+			r->sample.details[k].value +=
+				sides[i].run.sample.details[k].value;
+	}
+}
+
+void pair_run(struct run *r, void *shared, side_fn side)
+{
+	run_sides(r, shared, side, 2, r->options->cpus);
+}
+
+void crowd_run(struct run *r, void *shared, side_fn side, int n)
+{
+	run_sides(r, shared, side, n, NULL);
 }
 
 static bool read_cpu(const char **text, char end, int *cpu)

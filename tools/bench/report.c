@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table, JSON and CSV.
+ * The table, Markdown, JSON and CSV.
  */
 #include "bench.h"
 
@@ -11,15 +11,14 @@
 
 static json_t *document; /* with --json: what was gathered */
 
-/* --- what all three need of a result --- */
+/* --- what all need of a result --- */
 
-/* Operations per second, or 0 where that says nothing. */
-static double rate_of(const struct result *r, const struct spread *ns)
+double report_rate_of(const struct result *r, const struct spread *ns)
 {
 	return r->variant->flags & VARIANT_LATENESS ? 0 : 1e9 / ns->median;
 }
 
-static double detail_of(const struct result *r, size_t i)
+double report_detail_of(const struct result *r, size_t i)
 {
 	return spread_of(r->details[i], r->n).median;
 }
@@ -27,7 +26,7 @@ static double detail_of(const struct result *r, size_t i)
 /* --- table --- */
 
 /* A time in four digits or so. */
-static const char *figure(double value, char text[16])
+const char *report_figure(double value, char text[16])
 {
 	snprintf(text, 16,
 		 value < 10    ? "%.2f"
@@ -37,7 +36,7 @@ static const char *figure(double value, char text[16])
 	return text;
 }
 
-static const char *rate_figure(double value, char text[16])
+const char *report_rate(double value, char text[16])
 {
 	if (value <= 0)
 		return "-";
@@ -57,7 +56,7 @@ static void table_begin(const struct options *o)
 	machine_facts(o, facts);
 	for (size_t i = 0; i < N_FACTS; i++)
 		printf("%-12s %s\n", facts[i].name, facts[i].value);
-	printf("\n%-9s %-17s %9s %9s %9s %9s %9s  %s\n", "workload", "variant",
+	printf("\n%-9s %-25s %9s %9s %9s %9s %9s  %s\n", "workload", "variant",
 	       "ns/op", "min", "max", "CPU ns/op", "op/s", "op");
 }
 
@@ -66,7 +65,7 @@ static void table_row(const struct result *r)
 	char text[5][16];
 	struct spread ns, cpu;
 
-	printf("%-9s %-17s ", r->variant->workload, r->variant->name);
+	printf("%-9s %-25s ", r->variant->workload, r->variant->name);
 	if (r->problem[0]) {
 		printf("%s: %s\n", r->failed ? "FAILED" : "not available",
 		       r->problem);
@@ -74,25 +73,36 @@ static void table_row(const struct result *r)
 	}
 	ns = spread_of(r->ns, r->n);
 	cpu = spread_of(r->cpu_ns, r->n);
-	printf("%9s %9s %9s %9s %9s  %s", figure(ns.median, text[0]),
-	       figure(ns.min, text[1]), figure(ns.max, text[2]),
-	       figure(cpu.median, text[3]),
-	       rate_figure(rate_of(r, &ns), text[4]), r->variant->operation);
+	printf("%9s %9s %9s %9s %9s  %s", report_figure(ns.median, text[0]),
+	       report_figure(ns.min, text[1]), report_figure(ns.max, text[2]),
+	       report_figure(cpu.median, text[3]),
+	       report_rate(report_rate_of(r, &ns), text[4]),
+	       r->variant->operation);
 	for (size_t i = 0; i < r->n_details; i++)
 		printf("%s %s %s", i ? "," : ":", r->detail_names[i],
-		       figure(detail_of(r, i), text[0]));
+		       report_figure(report_detail_of(r, i), text[0]));
 	putchar('\n');
+}
+
+/* A ratio in two digits or three. */
+const char *report_ratio(double value, char text[16])
+{
+	snprintf(text, 16, value < 0.095 ? "%.2g" : "%.2f", value);
+	return text;
 }
 
 static void table_ratio(const struct result *ours, const struct result *theirs)
 {
 	struct spread wall, cpu;
+	char text[4][16];
 
 	if (!ratio_of(ours, theirs, &wall, &cpu))
 		return;
-	printf("%9s %s takes %.2f of the time of %s (%.2f to %.2f), %.2f of its CPU\n",
-	       "", ours->variant->name, wall.median, theirs->variant->name,
-	       wall.min, wall.max, cpu.median);
+	printf("%9s %s takes %s of the time of %s (%s to %s), %s of its CPU\n",
+	       "", ours->variant->name, report_ratio(wall.median, text[0]),
+	       theirs->variant->name, report_ratio(wall.min, text[1]),
+	       report_ratio(wall.max, text[2]),
+	       report_ratio(cpu.median, text[3]));
 }
 
 static void table_workload(const struct result *results, size_t n)
@@ -147,12 +157,12 @@ static void csv_row(const struct result *r, const struct result *ours)
 	cpu = spread_of(r->cpu_ns, r->n);
 	printf("%ju,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,", (uintmax_t)r->operations,
 	       ns.median, ns.min, ns.max, cpu.median, cpu.min, cpu.max);
-	if (rate_of(r, &ns) > 0)
-		printf("%.6g", rate_of(r, &ns));
+	if (report_rate_of(r, &ns) > 0)
+		printf("%.6g", report_rate_of(r, &ns));
 	putchar(',');
 	for (size_t i = 0; i < r->n_details; i++)
 		printf("%s%s=%.6g", i ? " " : "", r->detail_names[i],
-		       detail_of(r, i));
+		       report_detail_of(r, i));
 	if (ratio_of(ours, r, &ns, &cpu))
 		printf(",%s,%.6g,%.6g,%.6g,%.6g,\n", ours->variant->name,
 		       ns.median, ns.min, ns.max, cpu.median);
@@ -190,6 +200,9 @@ static void json_row(const struct result *r)
 	json_t *details = json_object();
 
 	json_array_append_new(json_object_get(document, "results"), row);
+	if (r->variant->peer)
+		json_object_set_new(row, "peer",
+				    json_string(peers[r->variant->peer].name));
 	if (r->problem[0]) {
 		json_object_set_new(row, r->failed ? "failed" : "unavailable",
 				    json_string(r->problem));
@@ -203,12 +216,12 @@ static void json_row(const struct result *r)
 	json_object_set_new(row, "ns", json_spread(ns));
 	json_object_set_new(row, "cpu_ns",
 			    json_spread(spread_of(r->cpu_ns, r->n)));
-	if (rate_of(r, &ns) > 0)
+	if (report_rate_of(r, &ns) > 0)
 		json_object_set_new(row, "per_second",
-				    json_real(rate_of(r, &ns)));
+				    json_real(report_rate_of(r, &ns)));
 	for (size_t i = 0; i < r->n_details; i++)
 		json_object_set_new(details, r->detail_names[i],
-				    json_real(detail_of(r, i)));
+				    json_real(report_detail_of(r, i)));
 	json_object_set_new(row, "details", details);
 }
 
@@ -226,7 +239,7 @@ static void json_ratio(const struct result *ours, const struct result *theirs)
 			  "time", json_spread(wall), "cpu", json_spread(cpu)));
 }
 
-/* --- the three by name --- */
+/* --- by name --- */
 
 void report_begin(const struct options *o)
 {
@@ -240,6 +253,9 @@ void report_begin(const struct options *o)
 	case FORMAT_CSV:
 		csv_begin(o);
 		break;
+	case FORMAT_MARKDOWN:
+		markdown_begin(o);
+		break;
 	}
 	fflush(stdout);
 }
@@ -249,16 +265,20 @@ void report_workload(const struct options *o, const struct result *results,
 {
 	if (o->format == FORMAT_TABLE)
 		table_workload(results, n);
+	if (o->format == FORMAT_MARKDOWN)
+		markdown_workload(results, n);
 	for (size_t i = 0; i < n; i++) {
 		const struct result *r = &results[i];
 		const struct result *ours = result_against(results, n, r);
 
 		if (o->format == FORMAT_CSV)
 			csv_row(r, ours);
-		if (o->format != FORMAT_JSON)
-			continue;
-		json_row(r);
-		json_ratio(ours, r);
+		if (o->format == FORMAT_JSON) {
+			json_row(r);
+			json_ratio(ours, r);
+		}
+		if (o->svg)
+			chart_add(r);
 	}
 }
 
@@ -278,11 +298,13 @@ void report_list(void)
 		char name[64];
 
 		snprintf(name, sizeof name, "%s/%s", v->workload, v->name);
-		printf("%-24s %s", name, v->about);
+		printf("%-32s %s", name, v->about);
 		if (v->size)
 			printf("; --size=%ju %s", (uintmax_t)v->size,
 			       v->size_meaning);
-		puts(v->flags & VARIANT_PEER ? "; with --peers" : "");
+		if (v->flags & (VARIANT_PEER | VARIANT_LARGE))
+			fputs("; with --peers", stdout);
+		puts(v->flags & VARIANT_SWEPT ? "; with --sweep" : "");
 	}
 }
 

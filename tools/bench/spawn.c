@@ -5,8 +5,8 @@
 #include "bench.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,32 +19,43 @@
  * asked of it on the slowest machine. */
 enum { PATIENCE_MS = 60 * 1000, PATIENCE_FACTOR = 100 };
 
-#ifndef BENCH_PEER_DIR
-#define BENCH_PEER_DIR "/usr/local/libexec/weft"
-#endif
-
-/* Where a peer's program is: installed, or beside this one where both were
- * built. False when it is nowhere. */
-static bool find_peer(const char *program, char *path, size_t size)
+/* A peer's threads are where --pin puts both; which is where, it says itself. */
+static void confine(const struct options *o)
 {
-	char self[1024];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	cpu_set_t set;
 
-	self[n > 0 ? n : 0] = '\0';
-	snprintf(path, size, "%s/peers/%s", dirname(self), program);
-	if (access(path, X_OK) == 0)
-		return true;
-	snprintf(path, size, "%s/%s", BENCH_PEER_DIR, program);
-	return access(path, X_OK) == 0;
+	CPU_ZERO(&set);
+	for (int i = 0; i < 2; i++)
+		CPU_SET((size_t)o->cpus[i], &set);
+	sched_setaffinity(0, sizeof set, &set);
 }
 
-/* In the new process. */
-_Noreturn static void become(const struct options *o, const struct variant *v,
-			     const char *path, uint64_t operations)
+_Noreturn static void become_peer(const struct options *o,
+				  const struct variant *v, const char *path,
+				  uint64_t operations)
 {
-	char run[128], ops[32], size[32], threads[32], pin[48], count[16];
-	char *child[] = { "weft-bench", run, ops, threads, pin, size, NULL };
-	char *peer[] = { (char *)path, count, ops + strlen("--ops="), NULL };
+	char n[32], ops[32], cpus[32] = "none";
+	const char *task = v->task ? v->task : v->workload;
+	char *args[] = { (char *)path, (char *)task, n, ops, cpus, NULL };
+	uint64_t size = o->size && v->size ? o->size : v->size;
+
+	snprintf(n, sizeof n, "%ju", (uintmax_t)(v->size ? size : v->count));
+	snprintf(ops, sizeof ops, "%ju", (uintmax_t)operations);
+	if (v->flags & VARIANT_TWO_THREADS && o->cpus[0] >= 0) {
+		confine(o);
+		snprintf(cpus, sizeof cpus, "%d,%d", o->cpus[0], o->cpus[1]);
+	}
+	execv(path, args);
+	dprintf(STDOUT_FILENO, "failed cannot run %s: %s\n", path,
+		strerror(errno));
+	_exit(EX_OSERR);
+}
+
+_Noreturn static void become_child(const struct options *o,
+				   const struct variant *v, uint64_t operations)
+{
+	char run[128], ops[32], size[32], threads[32], pin[48];
+	char *args[] = { "weft-bench", run, ops, threads, pin, size, NULL };
 
 	if (v->doorbell) {
 		setenv("WEFT_WAKE", v->doorbell, 1);
@@ -56,11 +67,10 @@ _Noreturn static void become(const struct options *o, const struct variant *v,
 	snprintf(threads, sizeof threads, "--threads=%u", o->threads);
 	snprintf(pin, sizeof pin, o->cpus[0] < 0 ? "--pin=none" : "--pin=%d,%d",
 		 o->cpus[0], o->cpus[1]);
-	snprintf(count, sizeof count, "%u", v->count);
 	if (!o->size)
-		child[5] = NULL; /* the workload's own */
-	execv(path, v->run ? child : peer);
-	dprintf(STDOUT_FILENO, "failed cannot run %s: %s\n", path,
+		args[5] = NULL; /* the workload's own */
+	execv("/proc/self/exe", args);
+	dprintf(STDOUT_FILENO, "failed cannot run weft-bench: %s\n",
 		strerror(errno));
 	_exit(EX_OSERR);
 }
@@ -156,14 +166,15 @@ enum outcome run_variant(const struct options *o, const struct variant *v,
 {
 	int64_t patience_ms =
 		PATIENCE_MS + o->duration_ns / 1000000 * PATIENCE_FACTOR;
-	char path[1200] = "/proc/self/exe";
-	char text[1024];
+	char path[1200], text[1024];
 	int ends[2], status;
 	bool in_time;
 	pid_t pid;
 
-	if (!v->run && !find_peer(v->program, path, sizeof path)) {
-		snprintf(problem, PROBLEM_SIZE, "%s was not built", v->program);
+	if (!v->run && !peer_find(v->peer, path, sizeof path)) {
+		snprintf(problem, PROBLEM_SIZE,
+			 "%s was not found when weft was built (Debian: %s)",
+			 peers[v->peer].name, peers[v->peer].package);
 		return OUTCOME_UNAVAILABLE;
 	}
 	fflush(NULL);
@@ -176,7 +187,9 @@ enum outcome run_variant(const struct options *o, const struct variant *v,
 		dup2(ends[1], STDOUT_FILENO);
 		close(ends[0]);
 		close(ends[1]);
-		become(o, v, path, operations);
+		if (!v->run)
+			become_peer(o, v, path, operations);
+		become_child(o, v, operations);
 	}
 	close(ends[1]);
 	in_time = read_all(ends[0], text, sizeof text, patience_ms);

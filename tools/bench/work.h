@@ -29,6 +29,9 @@ static inline weft_channel *work_channel(void)
 	return ch;
 }
 
+/* With room for @capacity numbers; see work_channel.c. */
+weft_channel *work_buffered(size_t capacity);
+
 static inline void work_send(weft_channel *ch, uint64_t value)
 {
 	must(weft_channel_send(ch, &value), "weft_channel_send");
@@ -40,6 +43,15 @@ static inline uint64_t work_receive(weft_channel *ch)
 
 	must(weft_channel_receive(ch, &value), "weft_channel_receive");
 	return value;
+}
+
+/* xorshift64: the same numbers in each run. Peers draw the same. */
+static inline uint64_t work_draw(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
 }
 
 /* run_begin() and run_end() for a thread of two: they also tell how often it

@@ -116,7 +116,7 @@ struct yielders {
 	struct run *run;
 	uint64_t rounds;
 	bool begun;
-	unsigned at_work;
+	uint64_t at_work;
 };
 
 static void yield_begin(struct yielders *y)
@@ -157,14 +157,29 @@ static int yield_elsewhere(void *arg)
 	return 1;
 }
 
+/* Of those that there are many: as many as --size says, where it says. */
+static uint64_t how_many(const struct run *r)
+{
+	return r->size ? r->size : r->variant->count;
+}
+
+/* So many that the ends of the tasklets weigh little. Peers do the same. */
+enum { LEAST_ROUNDS = 20, MANY = 10000 };
+
+static uint64_t rounds_among(const struct run *r, uint64_t n)
+{
+	return r->operations / n + (n < MANY ? 1 : LEAST_ROUNDS);
+}
+
 static void yield_among(struct run *r, weft_fn first, weft_fn others)
 {
-	unsigned n = r->variant->count;
+	uint64_t n = how_many(r);
 	struct yielders y = { .run = r,
-			      .rounds = r->operations / n + 1,
+			      .rounds = rounds_among(r, n),
 			      .at_work = n };
 
-	for (unsigned i = 0; i < n; i++)
+	need_memory((double)n * BYTES_EACH);
+	for (uint64_t i = 0; i < n; i++)
 		work_spawn(i ? others : first, &y);
 	must(weft_run(), "weft_run");
 	r->operations = y.rounds * n;
@@ -180,6 +195,55 @@ void run_yield_places(struct run *r)
 	yield_among(r, yield, yield_elsewhere);
 }
 
+/* --- mixed order --- */
+
+static weft_tasklet *room_for_handles(size_t n)
+{
+	weft_tasklet *tasklets = malloc(n * sizeof *tasklets);
+
+	if (!tasklets)
+		run_fail(-ENOMEM, "handles");
+	memset(tasklets, 0xff, n * sizeof *tasklets); /* makes it resident */
+	return tasklets;
+}
+
+/* Fisher and Yates, with the same numbers in each run. */
+static void shuffle(weft_tasklet *tasklets, size_t n)
+{
+	uint64_t random = 88172645463325252;
+
+	for (size_t i = n; i > 1; i--) {
+		size_t other = work_draw(&random) % i;
+		weft_tasklet last = tasklets[i - 1];
+
+		tasklets[i - 1] = tasklets[other];
+		tasklets[other] = last;
+	}
+}
+
+/* Neighbours in the run queue are no neighbours in memory. */
+void run_yield_mixed(struct run *r)
+{
+	struct weft_tasklet_options paused = { .paused = true };
+	unsigned n = r->variant->count;
+	weft_tasklet *tasklets = room_for_handles(n);
+	struct yielders y = { .run = r,
+			      .rounds = rounds_among(r, n),
+			      .at_work = n };
+
+	for (unsigned i = 0; i < n; i++) {
+		tasklets[i] = weft_spawn_with(&paused, yield, &y);
+		if (weft_tasklet_is_null(tasklets[i]))
+			run_fail(-errno, "weft_spawn_with");
+	}
+	shuffle(tasklets, n);
+	for (unsigned i = 0; i < n; i++)
+		must(weft_tasklet_insert(tasklets[i]), "weft_tasklet_insert");
+	must(weft_run(), "weft_run");
+	free(tasklets);
+	r->operations = y.rounds * n;
+}
+
 /* --- spawn --- */
 
 static int nothing(void *arg)
@@ -190,12 +254,13 @@ static int nothing(void *arg)
 
 void run_spawn(struct run *r)
 {
-	unsigned n = r->variant->count;
+	uint64_t n = how_many(r);
 	uint64_t rounds = r->operations / n + 1;
 
+	need_memory((double)n * BYTES_EACH);
 	run_begin(r);
 	for (uint64_t i = rounds; i; i--) {
-		for (unsigned k = 0; k < n; k++)
+		for (uint64_t k = 0; k < n; k++)
 			work_spawn(nothing, NULL);
 		weft_schedule(); /* they run and end, then it is our turn */
 	}
@@ -205,43 +270,29 @@ void run_spawn(struct run *r)
 
 /* --- alive --- */
 
-struct memory {
-	double resident, page_tables;
-};
-
-static struct memory memory_in_use(void)
-{
-	FILE *f = fopen("/proc/self/status", "r");
-	struct memory m = { 0, 0 };
-	char line[256];
-	double kib;
-
-	if (!f)
-		run_unavailable("/proc is not mounted");
-	while (fgets(line, sizeof line, f))
-		if (sscanf(line, "VmRSS: %lf kB", &kib) == 1)
-			m.resident = kib * 1024;
-		else if (sscanf(line, "VmPTE: %lf kB", &kib) == 1)
-			m.page_tables = kib * 1024;
-	fclose(f);
-	return m;
-}
-
 static int pause_once(void *arg)
 {
 	(void)arg;
 	return weft_schedule_remove();
 }
 
+static void tell_memory(struct run *r, const struct memory *before)
+{
+	struct memory after = memory_in_use();
+	double n = (double)r->size;
+
+	run_detail(r, "resident_bytes",
+		   (after.resident - before->resident) / n);
+	run_detail(r, "page_table_bytes",
+		   (after.page_tables - before->page_tables) / n);
+}
+
 void run_alive(struct run *r)
 {
 	size_t n = r->size;
-	weft_tasklet *tasklets = malloc(n * sizeof *tasklets);
-	struct memory before, after;
+	weft_tasklet *tasklets = room_for_handles(n);
+	struct memory before;
 
-	if (!tasklets)
-		run_fail(-ENOMEM, "handles");
-	memset(tasklets, 0xff, n * sizeof *tasklets); /* resident before */
 	(void)weft_thread_id();
 	before = memory_in_use();
 	run_begin(r);
@@ -249,14 +300,37 @@ void run_alive(struct run *r)
 		tasklets[i] = work_spawn(pause_once, NULL);
 	weft_schedule(); /* each starts and pauses */
 	run_end(r);
-	after = memory_in_use();
-	run_detail(r, "resident_bytes",
-		   (after.resident - before.resident) / (double)n);
-	run_detail(r, "page_table_bytes",
-		   (after.page_tables - before.page_tables) / (double)n);
+	tell_memory(r, &before);
 	for (size_t i = 0; i < n; i++)
 		must(weft_tasklet_insert(tasklets[i]), "weft_tasklet_insert");
 	must(weft_run(), "weft_run");
 	free(tasklets);
 	r->operations = n;
+}
+
+static int wait_once(void *arg)
+{
+	(void)work_receive(arg);
+	return 0;
+}
+
+void run_alive_blocked(struct run *r)
+{
+	weft_channel *ch = work_channel();
+	struct memory before;
+
+	need_memory((double)r->size * BYTES_EACH);
+	(void)weft_thread_id();
+	before = memory_in_use();
+	run_begin(r);
+	for (uint64_t i = r->size; i; i--)
+		work_spawn(wait_once, ch);
+	weft_schedule(); /* each starts and waits */
+	run_end(r);
+	tell_memory(r, &before);
+	for (uint64_t i = r->size; i; i--)
+		work_send(ch, i);
+	must(weft_run(), "weft_run");
+	weft_channel_unref(ch);
+	r->operations = r->size;
 }

@@ -13,9 +13,17 @@
  * stack each would take 4 GB; what that costs, the workload alive tells. */
 enum { BRANCHES = 10, LEAVES_AT_ONCE = 10000 };
 
+/* How a branch treats the ones that it spawns. */
+enum growth {
+	A_FEW_AT_A_TIME,
+	IN_ORDER, /* all are spawned, none is waited for */
+	AT_ONCE   /* each runs as soon as it is spawned: a leaf to its end */
+};
+
 struct branch {
 	weft_channel *up;
 	uint64_t first, leaves;
+	enum growth growth;
 };
 
 /* A leaf sends its number up; what is above sends the sum of its branches. The
@@ -25,8 +33,10 @@ static int grow(void *arg)
 	const struct branch *self = arg;
 	struct branch branches[BRANCHES];
 	uint64_t n = self->leaves < BRANCHES ? self->leaves : BRANCHES;
-	bool one_by_one = self->leaves > LEAVES_AT_ONCE;
+	bool one_by_one = self->growth == A_FEW_AT_A_TIME &&
+			  self->leaves > LEAVES_AT_ONCE;
 	uint64_t first = self->first;
+	weft_tasklet child;
 	uint64_t sum = 0;
 	weft_channel *ch;
 
@@ -34,13 +44,16 @@ static int grow(void *arg)
 		work_send(self->up, self->first);
 		return 0;
 	}
-	ch = work_channel();
+	ch = work_buffered(self->growth == AT_ONCE ? BRANCHES : 0);
 	for (uint64_t i = 0; i < n; i++) {
 		branches[i].up = ch;
 		branches[i].first = first;
 		branches[i].leaves = (self->leaves + i) / n;
+		branches[i].growth = self->growth;
 		first += branches[i].leaves;
-		work_spawn(grow, &branches[i]);
+		child = work_spawn(grow, &branches[i]);
+		if (self->growth == AT_ONCE)
+			must(weft_tasklet_run(child), "weft_tasklet_run");
 		if (one_by_one)
 			sum += work_receive(ch);
 	}
@@ -51,21 +64,40 @@ static int grow(void *arg)
 	return 0;
 }
 
-void run_skynet(struct run *r)
+static void grow_all(struct run *r, enum growth growth)
 {
 	uint64_t n = r->size;
-	struct branch root = { .up = work_channel(), .leaves = n };
+	struct branch root = { .up = work_channel(),
+			       .leaves = n,
+			       .growth = growth };
 	uint64_t sum;
 
 	run_begin(r);
 	work_spawn(grow, &root);
 	sum = work_receive(root.up);
 	run_end(r);
+	run_detail(r, "peak_mb", peak_memory() / 1e6);
 	if (sum != n * (n - 1) / 2)
 		run_fail(-EBADMSG, "the sum of the leaves");
 	must(weft_run(), "weft_run");
 	weft_channel_unref(root.up);
 	r->operations = n;
+}
+
+void run_skynet(struct run *r)
+{
+	grow_all(r, A_FEW_AT_A_TIME);
+}
+
+void run_skynet_in_order(struct run *r)
+{
+	need_memory((double)r->size * BYTES_EACH * 1.2);
+	grow_all(r, IN_ORDER);
+}
+
+void run_skynet_at_once(struct run *r)
+{
+	grow_all(r, AT_ONCE);
 }
 
 /* --- sieve --- */

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// weft-peer-boost-context STACKS SWITCHES: boost.context's bare switch, for
-// weft-bench to compare its workload `switch` with. Two stacks are the thread's
-// own and one other; more form a circle. Stacks are as large as those of the
-// workload and begin at the same varied offsets. It prints the one line that
-// weft-bench reads: "ok OPERATIONS WALL_NS CPU_NS".
+// weft-peer-boost-context switch STACKS SWITCHES none: boost.context's bare
+// switch, for weft-bench to compare its workload `switch` with. Two stacks are
+// the thread's own and one other; more form a circle. Stacks are as large as
+// those of the workload and begin at the same varied offsets.
+//
+// All peers take the same arguments, TASK SIZE OPERATIONS CPUS, where CPUS is
+// "none" or A,B, and print the one line that weft-bench reads, see
+// tools/bench/child.c: "ok OPERATIONS WALL_NS CPU_NS [NAME=VALUE]...".
 #include <sys/mman.h>
 #include <time.h>
 
@@ -12,6 +15,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 namespace ctx = boost::context::detail;
@@ -137,12 +141,13 @@ std::uint64_t number(const char *text)
 
 int main(int argc, char **argv)
 {
-	std::size_t n = argc == 3 ? number(argv[1]) : 0;
-	std::uint64_t switches = argc == 3 ? number(argv[2]) : 0;
+	bool is_usable = argc == 5 && std::strcmp(argv[1], "switch") == 0;
+	std::size_t n = is_usable ? number(argv[2]) : 0;
+	std::uint64_t switches = is_usable ? number(argv[3]) : 0;
 
 	if (n < 2 || n > 1000000 || !switches) {
-		std::fputs("usage: weft-peer-boost-context STACKS SWITCHES, "
-			   "with 2 to 1000000 stacks\n",
+		std::fputs("usage: weft-peer-boost-context switch STACKS "
+			   "SWITCHES none, with 2 to 1000000 stacks\n",
 			   stderr);
 		return 64;
 	}
