@@ -193,43 +193,6 @@ static inline bool weft__channel_is_unused(const struct weft_channel *ch)
 
 void weft__channel_free(struct weft_channel *ch);
 
-/* What a send and a receive have in common; where these are constants, they make
- * a body of its own of each. */
-struct pass {
-	int direction; /* 1: a send, -1: a receive: what `waiting` moves by */
-	int error;     /* sent in place of an element; 0: none */
-	bool careful;
-	bool waits;
-	bool spares_errors; /* an error is left for the next receive */
-	bool selects;       /* whether nothing has moved is to be told apart */
-	bool untold; /* careful: the channel callback is still to be called */
-};
-
-/* How a call can go through at this moment, and with which peer, if any. */
-enum way { WAY_NONE, WAY_PEER, WAY_BUFFER, WAY_CLOSED };
-
-enum way weft__find_way(struct weft_channel *ch, int direction,
-			struct waiter **peer);
-
-/* Whether to meet @peer, or none, would switch, and a trap forbids that. */
-bool weft__is_forbidden(struct scheduler *s, struct weft_channel *ch,
-			int direction, const struct waiter *peer);
-
-/* The general way of an operation; called with all locks held, which it lets go
- * of. 0, what the call returns, or one of these: nothing has moved. */
-int weft__pass(struct scheduler *s, struct weft_channel *ch, void *element,
-	       struct pass p, bool locked);
-
-enum {
-	PASS_TELL_READY = 1, /* the channel callback is to be called first */
-	PASS_TELL_BLOCKS,
-	PASS_GONE,   /* for a selection: it is not ready any more */
-	PASS_TRAPPED /* for a selection: it would switch, and must not */
-};
-
-void weft__tell(struct scheduler *s, struct weft_channel *ch, int direction,
-		bool will_block);
-
 /* How a waiter is described that waits in a queue. */
 void weft__describe_waiter(const struct waiter *w, char *text, size_t size,
 			   const char *verb);

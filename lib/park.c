@@ -276,7 +276,7 @@ void weft__release_word(struct scheduler *s)
 {
 	if (!s->used_word)
 		return;
-	/* release: for whoever reads the 0, see channel.c [channel.2] */
+	/* release: for whoever reads the 0, see channel_wait.c [channel.2] */
 	atomic_store_explicit(s->used_word, 0, memory_order_release);
 	s->used_word = NULL;
 }

@@ -36,9 +36,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <weft/channel.h>
 
-#include "channel.h"
+#include "channel_pass.h"
 #include "scheduler.h"
 
 enum { CASES_ON_STACK = 16 };

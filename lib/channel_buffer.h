@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The buffer of a channel; see channel_buffer.c.
+ */
+#ifndef WEFT__CHANNEL_BUFFER_H
+#define WEFT__CHANNEL_BUFFER_H
+
+#include "channel_wait.h"
+
+/* Puts an element into a buffer that has a place. */
+static INLINE void put_in_buffer(struct weft_channel *ch, const void *element,
+				 size_t size)
+{
+	uint32_t sent = peek(ch->sent);
+
+	copy_element(ch->slots + (size_t)(sent & ch->mask) * size, element,
+		     size);
+	/* release: the element, for who receives it [channel.3] */
+	atomic_store_explicit(&ch->sent, sent + 1, memory_order_release);
+}
+
+/* Takes the oldest element out of a buffer that has one. */
+static INLINE void take_from_buffer(struct weft_channel *ch, void *element,
+				    size_t size)
+{
+	uint32_t received = peek(ch->received);
+	uint32_t mask = ch->receive_mask;
+
+	/* what another thread has written, two lines on if elements are small */
+	__builtin_prefetch(ch->receive_slots +
+			   (size_t)((received + 16) & mask) * size);
+	copy_element(element,
+		     ch->receive_slots + (size_t)(received & mask) * size,
+		     size);
+	/* release: the slot, for who sends into it [channel.3] */
+	atomic_store_explicit(&ch->received, received + 1,
+			      memory_order_release);
+}
+
+/* Errors in it, with all locks held. */
+void weft__put_error_in_buffer(struct weft_channel *ch, int error);
+int weft__take_error_from_buffer(struct weft_channel *ch);
+
+/* The error that is oldest in the buffer; 0: an element is. */
+static inline int error_in_buffer(struct weft_channel *ch)
+{
+	return ch->errors ? ch->errors[peek(ch->received) & ch->mask] : 0;
+}
+
+/* To and from a buffered channel about which nothing else is special. The first is
+ * called with the lock held, the second with none. */
+int weft__send_buffered(struct scheduler *s, struct weft_channel *ch,
+			void *element, bool locked);
+int weft__receive_buffered(struct scheduler *s, struct weft_channel *ch,
+			   void *element);
+
+#endif /* WEFT__CHANNEL_BUFFER_H */

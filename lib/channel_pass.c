@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The general way of a send or a receive: for callers for whom something is to be
+ * looked at (kill, raise, deadline, traps, callbacks, another loop that drives the
+ * thread), for channels about which something is special (closed, errors, cases of
+ * selections that wait), and for selections. Here too: errors in place of elements,
+ * and closing.
+ */
+#include "channel_pass.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "channel_buffer.h"
+
+/* --- the channel callback --- */
+
+void weft__tell(struct scheduler *s, struct weft_channel *ch, int direction,
+		bool will_block)
+{
+	bool was_inside = weft__begin_callback(s);
+
+	s->on_channel(ch, weft__handle(peek(s->current)), direction > 0,
+		      will_block, s->on_channel_ctx);
+	weft__end_callback(s, was_inside);
+}
+
+/* --- turns --- */
+
+/* The peer, which is in no queue, runs now, and the caller keeps its place, and so
+ * is last. */
+static INLINE void run_peer(struct scheduler *s, struct weft_task *peer,
+			    bool careful)
+{
+	struct weft_task *me = peek(s->current);
+
+	poke(peer->state, WEFT_RUNNABLE);
+	if (unlikely(weft__must_look(s))) {
+		weft__enqueue_first(s, peer);
+		weft__look_around(s);
+		peer = weft__rotate(s, me);
+	} else {
+		weft__enqueue(s, me);
+	}
+	if (careful)
+		weft__switch_to_careful(s, peer);
+	else
+		weft__switch_to(s, peer);
+}
+
+/* The peer goes to the end, and the caller gives way to its successor. */
+static INLINE void yield_behind_peer(struct scheduler *s,
+				     struct weft_task *peer, bool careful)
+{
+	weft__wake_local(s, peer);
+	if (weft__must_look(s))
+		weft__look_around(s);
+	peer = weft__rotate(s, peek(s->current));
+	if (careful)
+		weft__switch_to_careful(s, peer);
+	else
+		weft__switch_to(s, peer);
+}
+
+/* Out of line, and last in what calls them, so that calls which do not switch
+ * need few registers. */
+NOINLINE int weft__run_peer(struct scheduler *s, struct weft_task *peer)
+{
+	LEAVE(s);
+	run_peer(s, peer, false);
+	return COME_BACK(s, 0);
+}
+
+NOINLINE int weft__yield_behind(struct scheduler *s, struct weft_task *peer)
+{
+	LEAVE(s);
+	yield_behind_peer(s, peer, false);
+	return COME_BACK(s, 0);
+}
+
+static void give_turn_carefully(struct scheduler *s, struct weft_channel *ch,
+				struct weft_task *peer, int direction)
+{
+	if (favours_peer_of(ch, direction))
+		run_peer(s, peer, true);
+	else if (peek(ch->schedule_all))
+		yield_behind_peer(s, peer, true);
+	else
+		weft__wake_local(s, peer);
+}
+
+NOINLINE int weft__wake_other(struct scheduler *s, struct waiter *peer)
+{
+	weft__wake_foreign(s, peer);
+	return 0;
+}
+
+NOINLINE int weft__send_sized(struct scheduler *s, struct weft_channel *ch,
+			      struct waiter *peer, void *element)
+{
+	return pass_to_claimed(s, ch, peer, element, 1, ch->element_size);
+}
+
+NOINLINE int weft__receive_sized(struct scheduler *s, struct weft_channel *ch,
+				 struct waiter *peer, void *element)
+{
+	return pass_to_claimed(s, ch, peer, element, -1, ch->element_size);
+}
+
+/* --- the general way --- */
+
+static NOINLINE int wait_in_general(struct scheduler *s,
+				    struct weft_channel *ch, void *element,
+				    struct pass p, bool locked)
+{
+	struct error_sender e = { .error = p.error };
+
+	init_waiter(&e.waiter, s, element, p.direction);
+	if (p.error) {
+		e.waiter.kind = &weft__sending_error;
+		weft__channel_count_special(ch, 1);
+	}
+	weft__channel_link(ch, &e.waiter, p.direction);
+	return wait_in_queue(s, ch, &e.waiter, locked, !p.error, true);
+}
+
+enum way weft__find_way(struct weft_channel *ch, int direction,
+			struct waiter **peer)
+{
+	bool is_closing = peek(ch->special) & CHANNEL_IS_CLOSING;
+	uint32_t n_buffered = weft__n_buffered(ch);
+
+	*peer = weft__first_live(*weft__peers(ch, direction));
+	if (direction > 0 && is_closing)
+		return WAY_CLOSED;
+	if (direction > 0 ? !*peer && n_buffered < ch->capacity : n_buffered)
+		return WAY_BUFFER;
+	if (*peer)
+		return WAY_PEER;
+	return is_closing ? WAY_CLOSED : WAY_NONE;
+}
+
+/* False if it is a case of a selection that has been claimed meanwhile. */
+static bool claim(struct weft_channel *ch, struct waiter *w)
+{
+	if (weft__waiter_is_case(w) && !weft__select_claim(w))
+		return false;
+	if (peek(ch->spinner) == (uintptr_t)w)
+		poke(ch->spinner, 0); /* it is to be woken instead */
+	weft__channel_unlink(ch, w);
+	return true;
+}
+
+static int error_of_sender(const struct waiter *w)
+{
+	return w->kind == &weft__sending_error
+		       ? ((const struct error_sender *)w)->error
+		       : 0;
+}
+
+/* Whether the next to be received is an error. */
+static bool finds_error(struct weft_channel *ch, enum way way,
+			const struct waiter *peer)
+{
+	if (way == WAY_BUFFER)
+		return error_in_buffer(ch);
+	return way == WAY_PEER && error_of_sender(peer);
+}
+
+bool weft__is_forbidden(struct scheduler *s, struct weft_channel *ch,
+			int direction, const struct waiter *peer)
+{
+	return unlikely(weft__is_trapped(s)) && peer && peer->owner == s &&
+	       (peek(ch->schedule_all) || favours_peer_of(ch, direction));
+}
+
+/* 0, or what is to be returned before anything has moved. */
+static int look_before(struct scheduler *s, struct weft_channel *ch,
+		       struct pass p, enum way way, const struct waiter *peer)
+{
+	bool is_foreign = way != WAY_NONE && peer && peer->owner != s;
+
+	if (p.untold && !is_foreign)
+		return way == WAY_NONE ? PASS_TELL_BLOCKS : PASS_TELL_READY;
+	if (way == WAY_CLOSED)
+		return -EPIPE;
+	if (way == WAY_NONE && p.waits)
+		return weft__may_wait(s);
+	if (way == WAY_NONE)
+		return p.selects ? PASS_GONE : -EAGAIN;
+	if (p.spares_errors && finds_error(ch, way, peer))
+		return -EAGAIN;
+	if (weft__is_forbidden(s, ch, p.direction, peer))
+		return p.selects ? PASS_TRAPPED : -EPERM;
+	return 0;
+}
+
+/* The element or error of a sender, which has been claimed, goes in. */
+static void refill_buffer(struct weft_channel *ch, const struct waiter *sender)
+{
+	int error = error_of_sender(sender);
+
+	if (error)
+		weft__put_error_in_buffer(ch, error);
+	else
+		put_in_buffer(ch, sender->element, ch->element_size);
+}
+
+/* To or from the buffer; the peer, if any, has been claimed. */
+static int pass_by_buffer(struct weft_channel *ch, void *element,
+			  const struct pass *p, const struct waiter *peer)
+{
+	int error = 0;
+
+	if (p->direction > 0) {
+		if (p->error)
+			weft__put_error_in_buffer(ch, p->error);
+		else
+			put_in_buffer(ch, element, ch->element_size);
+		return 0;
+	}
+	if (error_in_buffer(ch))
+		error = weft__take_error_from_buffer(ch);
+	else
+		take_from_buffer(ch, element, ch->receive_size);
+	if (peer)
+		refill_buffer(ch, peer);
+	return -error;
+}
+
+/* Between the two; the peer has been claimed. */
+static int pass_to_peer(struct weft_channel *ch, void *element,
+			const struct pass *p, struct waiter *peer)
+{
+	int error = p->direction > 0 ? p->error : error_of_sender(peer);
+
+	if (p->direction < 0 && !error)
+		copy_element(element, peer->element, ch->element_size);
+	else if (!error)
+		copy_element(peer->element, element, ch->element_size);
+	else if (p->direction < 0)
+		return -error;
+	else
+		peer->result = -error;
+	return 0;
+}
+
+/* Rules R8 and R9 for a peer that has been claimed and served. */
+static void let_peer_go(struct scheduler *s, struct weft_channel *ch,
+			const struct pass *p, struct waiter *peer)
+{
+	if (weft__waiter_is_case(peer))
+		peer = weft__select_settle(peer);
+	if (peer->owner == s) {
+		give_turn_carefully(s, ch, peer->task, p->direction);
+		return;
+	}
+	weft__wake_foreign(s, peer);
+	if (p->untold)
+		weft__tell(s, ch, p->direction, false);
+}
+
+static void note_mailed(struct scheduler *s, struct weft_channel *ch,
+			const struct pass *p)
+{
+	count(s->wakes_saved);
+	if (p->untold)
+		weft__tell(s, ch, p->direction, false);
+}
+
+NOINLINE int weft__pass(struct scheduler *s, struct weft_channel *ch,
+			void *element, struct pass p, bool locked)
+{
+	struct waiter *peer;
+	enum way way;
+	int rc;
+
+	do {
+		way = weft__find_way(ch, p.direction, &peer);
+		rc = look_before(s, ch, p, way, peer);
+		if (rc) {
+			weft__channel_unlock(ch, locked);
+			return rc;
+		}
+		if (way == WAY_NONE)
+			return wait_in_general(s, ch, element, p, locked);
+		/* A spinner may have dead cases before it, and is not alone. */
+		if (way == WAY_PEER && !p.error &&
+		    peer == *weft__peers(ch, p.direction) &&
+		    pass_by_mail(ch, peer, element, p.direction)) {
+			weft__channel_unlock(ch, locked);
+			note_mailed(s, ch, &p);
+			return 0;
+		}
+	} while (peer && !claim(ch, peer));
+
+	if (way == WAY_BUFFER)
+		rc = pass_by_buffer(ch, element, &p, peer);
+	weft__channel_unlock(ch, locked);
+	if (way == WAY_PEER)
+		rc = pass_to_peer(ch, element, &p, peer);
+	if (peer)
+		let_peer_go(s, ch, &p, peer);
+	return rc;
+}
+
+int weft__pass_plainly(struct scheduler *s, struct weft_channel *ch,
+		       void *element, int direction, bool locked)
+{
+	return weft__pass(
+		s, ch, element,
+		(struct pass){ .direction = direction, .waits = true }, locked);
+}
+
+NOINLINE int weft__pass_carefully(struct weft_channel *ch, void *element,
+				  struct pass p)
+{
+	struct scheduler *s = weft__scheduler();
+	int rc;
+
+	if (!s)
+		return -errno;
+	rc = p.waits ? weft__enter(s) : 0;
+	if (rc)
+		return rc;
+	p.careful = true;
+	p.untold = s->on_channel && !s->in_callback;
+	rc = weft__pass(s, ch, element, p, weft__channel_lock(ch));
+	if (rc > 0) {
+		p.untold = false;
+		weft__tell(s, ch, p.direction, rc == PASS_TELL_BLOCKS);
+		rc = weft__pass(s, ch, element, p, weft__channel_lock(ch));
+	}
+	weft__note_runnable(s);
+	return rc;
+}
+
+NOINLINE int weft__pass_waiting(struct weft_channel *ch, void *element,
+				int direction)
+{
+	return weft__pass_carefully(
+		ch, element,
+		(struct pass){ .direction = direction, .waits = true });
+}
+
+/* --- calls that do not wait --- */
+
+WEFT_API int weft_channel_try_send(weft_channel *ch, const void *element)
+{
+	return weft__pass_carefully(ch, (void *)(uintptr_t)element,
+				    (struct pass){ .direction = 1 });
+}
+
+WEFT_API int weft_channel_try_receive(weft_channel *ch, void *element)
+{
+	return weft__pass_carefully(ch, element,
+				    (struct pass){ .direction = -1 });
+}
+
+/* --- errors in place of elements --- */
+
+/* Sees to it that the buffer has places for errors. */
+static int prepare_errors(struct weft_channel *ch)
+{
+	int *errors;
+	bool locked, has_some;
+
+	if (!ch->capacity)
+		return 0;
+	locked = weft__lock(&ch->lock);
+	has_some = ch->errors;
+	weft__unlock(&ch->lock, locked);
+	if (has_some)
+		return 0;
+	errors = calloc((size_t)ch->mask + 1, sizeof *errors);
+	if (!errors)
+		return -ENOMEM;
+	locked = weft__lock(&ch->lock);
+	if (!ch->errors) {
+		ch->errors = errors;
+		errors = NULL;
+	}
+	weft__unlock(&ch->lock, locked);
+	free(errors);
+	return 0;
+}
+
+WEFT_API int weft_channel_send_error(weft_channel *ch, int err)
+{
+	int rc = err > 0 ? prepare_errors(ch) : -EINVAL;
+
+	return rc ? rc
+		  : weft__pass_carefully(ch, NULL,
+					 (struct pass){ .direction = 1,
+							.error = err,
+							.waits = true });
+}
+
+/* --- closing --- */
+
+/* Claims all receivers, who are to be told. In a list, the oldest first. */
+static struct waiter *claim_receivers(struct weft_channel *ch)
+{
+	struct waiter *list = NULL;
+	struct waiter *w;
+
+	while ((w = weft__first_live(ch->receivers))) {
+		if (!claim(ch, w))
+			continue;
+		w->result = -EPIPE;
+		weft__waiters_append(&list, w);
+	}
+	return list;
+}
+
+WEFT_API void weft_channel_close(weft_channel *ch)
+{
+	struct scheduler *s = weft__scheduler();
+	struct waiter *next;
+	bool locked = weft__channel_lock(ch);
+
+	poke(ch->special, peek(ch->special) | CHANNEL_IS_CLOSING);
+	/* A thread that could not be attached finds nobody it can wake. */
+	next = s ? claim_receivers(ch) : NULL;
+	weft__channel_unlock(ch, locked);
+	while (next) {
+		struct waiter *w = next;
+
+		next = w->next;
+		if (weft__waiter_is_case(w))
+			w = weft__select_settle(w);
+		if (w->owner == s)
+			weft__wake_local(s, w->task);
+		else
+			weft__wake_foreign(s, w);
+	}
+	if (s)
+		weft__note_runnable(s);
+}
+
+WEFT_API void weft_channel_open(weft_channel *ch)
+{
+	bool locked = weft__channel_lock(ch);
+
+	poke(ch->special, peek(ch->special) & ~(uint32_t)CHANNEL_IS_CLOSING);
+	weft__channel_unlock(ch, locked);
+}
+
+WEFT_API bool weft_channel_closing(weft_channel *ch)
+{
+	return peek(ch->special) & CHANNEL_IS_CLOSING;
+}
+
+WEFT_API bool weft_channel_closed(weft_channel *ch)
+{
+	/* Not by the balance: that counts cases which are dead, too. */
+	bool locked = weft__channel_lock(ch);
+	struct waiter *sender;
+	bool is_closed = weft__find_way(ch, -1, &sender) == WAY_CLOSED;
+
+	weft__channel_unlock(ch, locked);
+	return is_closed;
+}
