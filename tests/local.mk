@@ -105,6 +105,8 @@ EXTRA_DIST += \
 	tests/check-long \
 	tests/count \
 	tests/install/program.c \
+	tests/instructions \
+	tests/instructions.txt \
 	tests/model/channel.pml \
 	tests/model/deadlock.pml \
 	tests/model/group.pml \
