@@ -57,7 +57,14 @@ struct stack_slab {
 
 static size_t page_size(void)
 {
-	return (size_t)sysconf(_SC_PAGESIZE);
+	static _Atomic(size_t) known; /* 0: not yet; any thread */
+	size_t size = peek(known);
+
+	if (unlikely(!size)) {
+		size = (size_t)sysconf(_SC_PAGESIZE);
+		poke(known, size);
+	}
+	return size;
 }
 
 /* Whether the kernel takes marks, and keeps them: an emulator may take any advice

@@ -401,6 +401,18 @@ static _Noreturn void run_tasklets(void *first)
 	}
 }
 
+/* Tells a sanitizer of the stack; elsewhere the bounds need not be known. */
+static INLINE void adopt_stack(struct weft_task *t)
+{
+#ifdef WEFT__SANITIZED
+	char *low = weft__stack_low(t->stack_class, t->stack);
+
+	weft__context_adopt_stack(&t->context, low, (size_t)(t->stack - low));
+#else
+	(void)t;
+#endif
+}
+
 static bool attach_stack(struct weft_task *t)
 {
 	struct scheduler *s = peek(t->owner);
@@ -410,9 +422,7 @@ static bool attach_stack(struct weft_task *t)
 		return false;
 	t->stack = top;
 	weft__context_make(&t->context, top, run_tasklets, t);
-	weft__context_adopt_stack(
-		&t->context, weft__stack_low(t->stack_class, top),
-		(size_t)(top - weft__stack_low(t->stack_class, top)));
+	adopt_stack(t);
 	return true;
 }
 
