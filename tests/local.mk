@@ -105,6 +105,7 @@ EXTRA_DIST += \
 	tests/check-long \
 	tests/count \
 	tests/install/program.c \
+	tests/model/buffer.pml \
 	tests/model/channel.pml \
 	tests/model/deadlock.pml \
 	tests/model/group.pml \
