@@ -14,6 +14,8 @@
  * and who would receive has to take both locks to find out. A receive that finds
  * senders waiting has to, too: receives_plainly, which is set when both locks are
  * let go, tells it.
+ *
+ * (tests/model/buffer.pml)
  */
 #include "channel_buffer.h"
 

@@ -107,6 +107,7 @@ EXTRA_DIST += \
 	tests/install/program.c \
 	tests/instructions \
 	tests/instructions.txt \
+	tests/model/buffer.pml \
 	tests/model/channel.pml \
 	tests/model/deadlock.pml \
 	tests/model/group.pml \
