@@ -88,6 +88,7 @@ enum {
 
 static const int64_t RECHECK_LEAST_NS = 100 * WEFT_MILLISECOND;
 static const int64_t RECHECK_MOST_NS = 10 * WEFT_SECOND;
+static const int64_t TRIM_NS = WEFT_SECOND;
 
 /* --- handing in --- */
 
@@ -376,6 +377,28 @@ static void wake_up(struct scheduler *s, bool is_hopeful)
 	deliver(s, weft__inbox_list(word));
 }
 
+/* Gives back the memory of stacks that have not been used for a while, if it is
+ * time to, and as long as there is nothing else to do. Returns when to wake up for
+ * that again, @deadline at the latest. */
+static int64_t trim_stacks(struct scheduler *s, int64_t deadline)
+{
+	int64_t now;
+
+	if (!weft__stack_has_spare(&s->stacks)) {
+		s->trim_ns = 0;
+		return deadline;
+	}
+	now = weft_now();
+	if (s->trim_ns && now < s->trim_ns)
+		return s->trim_ns < deadline ? s->trim_ns : deadline;
+	while (s->trim_ns && !has_news(s))
+		if (!weft__stack_trim(&s->stacks))
+			break;
+	weft__stack_begin_watch(&s->stacks);
+	s->trim_ns = weft__stack_has_spare(&s->stacks) ? now + TRIM_NS : 0;
+	return s->trim_ns && s->trim_ns < deadline ? s->trim_ns : deadline;
+}
+
 static bool has_waker(const struct scheduler *s)
 {
 	return s->timers.n || s->engine.n_in_flight || s->n_offloaded;
@@ -399,6 +422,7 @@ int weft__park(struct scheduler *s)
 	}
 
 	weft__release_word(s);
+	deadline = trim_stacks(s, deadline);
 	if (RUNNING_ON_VALGRIND) {
 		deadline = submit_and_limit(s, deadline);
 		sentinel = INBOX_PARKED_FUTEX;

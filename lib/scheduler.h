@@ -96,6 +96,7 @@ struct scheduler {
 	unsigned n_short_sleeps;
 	_Atomic(uintptr_t) *used_word; /* to be set to 0; see waiter.h */
 	int64_t recheck_ns;            /* pause before the next verdict */
+	int64_t trim_ns; /* when to look for unused stacks; 0: not now */
 	uint32_t random;               /* of select.c; never 0 */
 
 	size_t n_offloaded; /* calls that helpers have or will have, offload.c */

@@ -11,8 +11,13 @@
  *
  * Address space is promised at spawn and a stack taken at the first run: a
  * million tasklets that run to their end one after another touch one stack.
- * Stacks that come back are taken again last in, first out, while warm. The
- * list runs through the word above each stack's first frame.
+ * Stacks that come back are taken again last in, first out, while warm.
+ *
+ * After a burst many are left over. A thread that is about to sleep and has more
+ * free ones than a few notes the time (park.c). Those that have not been used a
+ * second later, which are the first ones of the list, give their memory back, a
+ * bunch at a time, in the order of their addresses, so that neighbours go together:
+ * guards survive that. They stay stacks like any others, only cold ones.
  *
  * Stacks start at 32 different offsets within their top page. With one offset
  * the first frames of all of them would compete for the same sets of the cache:
@@ -38,7 +43,9 @@
 enum {
 	COLOURS = 32,
 	COLOUR_STEP = 64,
-	LINK_BYTES = 16, /* above the first frame: the link of the free list */
+	TOP_BYTES = 16, /* above the first frame, which a backtrace may read */
+	TRIM_AT_ONCE = 512,
+	KEEP_WARM = 64, /* of each class */
 	SLAB_MIN_STACKS = 16,
 	SLAB_MAX_STACKS = 1024
 };
@@ -101,9 +108,9 @@ int weft__stack_class(size_t usable)
 	if (usable > STACK_MOST_USABLE)
 		return -1;
 	for (unsigned class = 0; class < STACK_CLASSES; class ++) {
-		/* the guard, the offset of the first frame, the link */
+		/* the guard, the offset of the first frame, what is above it */
 		size_t overhead =
-			page_size() + COLOURS * COLOUR_STEP + LINK_BYTES;
+			page_size() + COLOURS * COLOUR_STEP + TOP_BYTES;
 
 		if (weft__stack_size(class) >= overhead + usable)
 			return (int)class;
@@ -116,7 +123,7 @@ static char *top_of(unsigned class, char *base)
 	size_t size = weft__stack_size(class);
 	size_t colour = ((uintptr_t)base / size) % COLOURS * COLOUR_STEP;
 
-	return base + size - colour - LINK_BYTES;
+	return base + size - colour - TOP_BYTES;
 }
 
 static char *base_of(unsigned class, const char *top)
@@ -131,11 +138,6 @@ static char *base_of(unsigned class, const char *top)
 char *weft__stack_low(unsigned class, char *top)
 {
 	return base_of(class, top) + page_size();
-}
-
-static char **link_of(char *top)
-{
-	return (char **)(void *)top;
 }
 
 /* Tells Valgrind that there is one more stack, the next of its slab. */
@@ -164,6 +166,17 @@ static size_t protect_all(char *start, size_t size, size_t n)
 	return n;
 }
 
+/* Makes room for all to be free at once. */
+static int grow_free_list(struct stack_class *c, size_t n)
+{
+	char **list = realloc(c->free, n * sizeof *list);
+
+	if (!list)
+		return -ENOMEM;
+	c->free = list;
+	return 0;
+}
+
 /* Maps @n stacks in one piece, or fewer by mprotect's limit. 0 if none. */
 static size_t map_slab(struct stack_cache *cache, unsigned class, size_t n)
 {
@@ -176,6 +189,8 @@ static size_t map_slab(struct stack_cache *cache, unsigned class, size_t n)
 
 	if (!slab)
 		return 0;
+	if (grow_free_list(c, c->mapped + n))
+		goto free_slab;
 	start = mmap(NULL, mapped, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK,
 		     -1, 0);
@@ -260,21 +275,90 @@ static char *open_stack(struct stack_class *c, unsigned class)
 char *weft__stack_take(struct stack_cache *cache, unsigned class)
 {
 	struct stack_class *c = &cache->classes[class];
-	char *top = c->free;
+	size_t n = c->n_free;
 
-	if (likely(top)) {
-		c->free = *link_of(top);
-		return top;
+	if (unlikely(!n))
+		return open_stack(c, class);
+	c->n_free = --n;
+	if (n < c->least_free) {
+		c->least_free = n;
+		if (n < c->n_cold)
+			c->n_cold = n;
 	}
-	return open_stack(c, class);
+	return c->free[n];
 }
 
 void weft__stack_give(struct stack_cache *cache, unsigned class, char *top)
 {
 	struct stack_class *c = &cache->classes[class];
 
-	*link_of(top) = c->free;
-	c->free = top;
+	c->free[c->n_free++] = top;
+}
+
+/* --- trimming --- */
+
+bool weft__stack_has_spare(const struct stack_cache *cache)
+{
+	for (unsigned class = 0; class < STACK_CLASSES; class ++) {
+		const struct stack_class *c = &cache->classes[class];
+
+		if (c->n_free > c->n_cold + KEEP_WARM)
+			return true;
+	}
+	return false;
+}
+
+void weft__stack_begin_watch(struct stack_cache *cache)
+{
+	for (unsigned class = 0; class < STACK_CLASSES; class ++)
+		cache->classes[class].least_free = cache->classes[class].n_free;
+}
+
+static int by_address(const void *left, const void *right)
+{
+	const char *a = *(char *const *)left, *b = *(char *const *)right;
+
+	return a < b ? -1 : a > b;
+}
+
+/* Gives the memory of stacks back, neighbours together. Where the kernel does not
+ * take it, as from a process that has locked its memory, it stays. */
+static void cool(unsigned class, char **tops, size_t n)
+{
+	size_t size = weft__stack_size(class);
+	char *start = NULL, *end = NULL;
+
+	qsort(tops, n, sizeof *tops, by_address);
+	for (size_t i = 0; i < n; i++) {
+		char *base = base_of(class, tops[i]);
+
+		if (base != end) {
+			if (start)
+				(void)madvise(start, (size_t)(end - start),
+					      MADV_DONTNEED);
+			start = base + page_size();
+		}
+		end = base + size;
+	}
+	(void)madvise(start, (size_t)(end - start), MADV_DONTNEED);
+}
+
+bool weft__stack_trim(struct stack_cache *cache)
+{
+	for (unsigned class = 0; class < STACK_CLASSES; class ++) {
+		struct stack_class *c = &cache->classes[class];
+		size_t n;
+
+		if (c->least_free <= c->n_cold + KEEP_WARM)
+			continue;
+		n = c->least_free - c->n_cold - KEEP_WARM;
+		if (n > TRIM_AT_ONCE)
+			n = TRIM_AT_ONCE;
+		cool(class, c->free + c->n_cold, n);
+		c->n_cold += n;
+		return true;
+	}
+	return false;
 }
 
 void weft__stack_free_all(struct stack_cache *cache)
@@ -287,5 +371,7 @@ void weft__stack_free_all(struct stack_cache *cache)
 		munmap(slab->start, slab->bytes);
 		free(slab);
 	}
+	for (unsigned class = 0; class < STACK_CLASSES; class ++)
+		free(cache->classes[class].free);
 	memset(cache, 0, sizeof *cache);
 }

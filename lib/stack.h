@@ -25,7 +25,10 @@ struct stack_slab;
 
 /* The stacks of one size. */
 struct stack_class {
-	char *free; /* given back, touched: the top of the last; a list */
+	char **free;       /* given back: their tops, the warmest last */
+	size_t n_free;     /* there is room for all that are mapped */
+	size_t n_cold;     /* the first of these, whose memory was given back */
+	size_t least_free; /* since the last look at what can be; >= n_cold */
 	char *bump; /* in the slab that is open: the next stack never used */
 	char *bump_end;
 	struct stack_slab *opened;
@@ -73,6 +76,16 @@ static inline void weft__stack_forgo(struct stack_cache *cache, unsigned class)
  * its guard. */
 char *weft__stack_take(struct stack_cache *cache, unsigned class);
 void weft__stack_give(struct stack_cache *cache, unsigned class, char *top);
+
+/* Notes a moment from which on stacks that are not used are to be found out. */
+void weft__stack_begin_watch(struct stack_cache *cache);
+
+/* Gives the memory of some stacks back to the kernel that have not been used since
+ * then, the coldest first. False when there are no more of them. */
+bool weft__stack_trim(struct stack_cache *cache);
+
+/* Whether there are more warm stacks that are free than are always kept. */
+bool weft__stack_has_spare(const struct stack_cache *cache);
 
 /* The lowest usable address of a stack. */
 char *weft__stack_low(unsigned class, char *top);
