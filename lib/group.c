@@ -465,7 +465,9 @@ WEFT_API int weft_group_wait(weft_group *g)
 	/* Before what was raised is consumed: the members could not be waited
 	 * for. */
 	if (weft__is_trapped(s) && has_members(g))
-		return -EPERM;
+		return peek(s->current)->attention == ATTENTION_BLOCK_TRAP
+			       ? -EAGAIN
+			       : -EPERM;
 	w.waiter.task = peek(s->current);
 	w.waiter.owner = s;
 	rc = weft__enter(s);

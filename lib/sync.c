@@ -282,8 +282,10 @@ int weft__sync_lock(struct weft__sync *o, const struct sync_kind *kind)
 		return rc;
 	if (weft__sync_take(o, kind->taken, (uintptr_t)me))
 		return 0;
-	/* Only the caller itself writes and clears this. */
-	if (kind->holder(peek(*weft__sync_word(o))) == me)
+	/* Only the caller itself writes and clears this. In a scope, time will
+	 * end the wait. */
+	if (kind->holder(peek(*weft__sync_word(o))) == me &&
+	    !(me->attention & ATTENTION_SCOPED))
 		return -EDEADLK;
 	rc = weft__may_wait(s);
 	return rc ? rc : weft__sync_wait(s, o, kind);

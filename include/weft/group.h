@@ -89,8 +89,8 @@ weft_group_spawn_with(weft_group *g, const struct weft_tasklet_options *options,
  * or what any blocking call may. After -EAGAIN, -EPERM, -EDEADLK and an error
  * that was raised, other than ECANCELED and ETIMEDOUT, the members go on, and can
  * be waited for again. While members are left, -EPERM for a switch trap comes
- * before all others, and a block trap does not spare a caller that was killed the
- * wait.
+ * before what a kill, a raise or a deadline says, and a block trap does not spare a
+ * caller that was killed the wait.
  * Context: any tasklet of any thread; may switch.
  * Ordering: everything that the members did is visible after the wait.
  */

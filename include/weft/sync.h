@@ -48,7 +48,8 @@ typedef struct weft_mutex {
  * weft_mutex_lock - take a mutex, or wait until it is handed over
  *
  * Return: 0 when the caller holds it. Otherwise it does not:
- *   -EDEADLK    the caller holds it already
+ *   -EDEADLK    the caller holds it already, and is in no deadline scope that
+ *               would end the wait
  *   or what any blocking call may return
  * Context: any tasklet of any thread; a blocking call, may switch.
  * Ordering: what its holders did before they unlocked it is visible.
@@ -186,7 +187,7 @@ typedef struct weft_rwlock {
  * itself, which nobody notices.
  *
  * Return: 0 when the caller holds it. Otherwise it does not:
- *   -EDEADLK    the caller holds it as the writer
+ *   -EDEADLK    the caller holds it as the writer, and is in no deadline scope
  *   or what any blocking call may return
  * Context: any tasklet of any thread; a blocking call, may switch.
  * Ordering: what its writers did before they unlocked it is visible.

@@ -635,6 +635,9 @@ START_TEST(traps)
 	weft_set_block_trap(false);
 	weft_switch_trap(1);
 	ck_assert_int_eq(weft_group_wait(g), -EPERM);
+	weft_set_block_trap(true); /* with both it is the block trap */
+	ck_assert_int_eq(weft_group_wait(g), -EAGAIN);
+	weft_set_block_trap(false);
 	ck_assert_int_eq(weft_group_kill(g), 0);
 	ck_assert_int_eq(weft_group_wait(g), 0);
 	weft_switch_trap(-1);

@@ -225,6 +225,25 @@ START_TEST(one_of_several_waits_too_long)
 }
 END_TEST
 
+/* Who holds a lock is told when it locks it again; but in a scope, time ends the
+ * wait. */
+START_TEST(own_lock_in_a_scope)
+{
+	struct weft_deadline d;
+
+	ck_assert_int_eq(weft_mutex_lock(&m), 0);
+	ck_assert_int_eq(weft_mutex_lock(&m), -EDEADLK);
+	ck_assert_int_eq(weft_rwlock_wrlock(&l), 0);
+	ck_assert_int_eq(weft_rwlock_rdlock(&l), -EDEADLK);
+	weft_deadline_begin(&d, weft_now() + WEFT_MILLISECOND);
+	ck_assert_int_eq(weft_mutex_lock(&m), -ETIMEDOUT);
+	ck_assert_int_eq(weft_rwlock_rdlock(&l), -ETIMEDOUT);
+	weft_deadline_end(&d);
+	ck_assert_int_eq(weft_rwlock_unlock(&l), 0);
+	ck_assert_int_eq(weft_mutex_unlock(&m), 0);
+}
+END_TEST
+
 /* A scope that has run out counts though nobody would have to wait. */
 START_TEST(time_is_up_already)
 {
@@ -593,7 +612,7 @@ int main(void)
 	add_loop(s, "kill and deadline", one_waits_too_long, n);
 	add_loop(s, "queued ones out of time", one_of_several_waits_too_long,
 		 n);
-	add_case(s, "out of time", time_is_up_already);
+	add_case(s, "out of time", time_is_up_already, own_lock_in_a_scope);
 	add_loop(s, "shield", shielded_one_waits_on, n);
 	add_loop(s, "other loops", other_loops_are_told, n);
 	add_loop(s, "end of a thread", thread_ends_while_its_tasklets_wait, n);
