@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -65,6 +66,63 @@ START_TEST(what_is_given_back_is_taken_first)
 	weft__stack_give(&cache, CLASS, b);
 	ck_assert_ptr_eq(weft__stack_take(&cache, CLASS), b);
 	ck_assert_ptr_eq(weft__stack_take(&cache, CLASS), a);
+	weft__stack_free_all(&cache);
+}
+END_TEST
+
+/* Whether memory that is given back reads as zero; an emulator may keep it. */
+static bool forgets_memory(void)
+{
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool forgets;
+
+	ck_assert_ptr_ne(page, MAP_FAILED);
+	*page = 1;
+	forgets = madvise(page, 4096, MADV_DONTNEED) == 0 && !*page;
+	munmap(page, 4096);
+	return forgets;
+}
+
+/* What was not used while it was watched goes back to the kernel, but for a few
+ * that are kept; the warm ones, which are taken first, stay as they were. */
+START_TEST(unused_ones_are_given_back)
+{
+	enum { N = 300, USED = 100, KEPT = 64 };
+	struct stack_class *c = &cache.classes[CLASS];
+	static char *tops[N];
+	int n_kept = 0, n_forgotten = 0;
+
+	for (int i = 0; i < N; i++)
+		*weft__stack_low(CLASS, tops[i] = promise_and_take(CLASS)) = 1;
+	ck_assert(!weft__stack_has_spare(&cache));
+	for (int i = 0; i < N; i++)
+		weft__stack_give(&cache, CLASS, tops[i]);
+	ck_assert(weft__stack_has_spare(&cache));
+	weft__stack_begin_watch(&cache);
+	for (int i = 0; i < USED; i++)
+		tops[i] = weft__stack_take(&cache, CLASS);
+	for (int i = 0; i < USED; i++)
+		weft__stack_give(&cache, CLASS, tops[i]);
+
+	while (weft__stack_trim(&cache))
+		;
+	ck_assert_uint_eq(c->n_cold, N - USED - KEPT);
+	ck_assert_uint_eq(c->n_free, N);
+	for (int i = 0; i < N; i++) {
+		char *low =
+			weft__stack_low(CLASS, weft__stack_take(&cache, CLASS));
+
+		if (i < USED + KEPT)
+			n_kept += *low == 1;
+		else
+			n_forgotten += *low == 0;
+		*low = 1;
+	}
+	ck_assert_int_eq(n_kept, USED + KEPT);
+	if (forgets_memory())
+		ck_assert_int_eq(n_forgotten, N - USED - KEPT);
+	ck_assert_uint_eq(c->n_cold, 0);
 	weft__stack_free_all(&cache);
 }
 END_TEST
@@ -184,7 +242,8 @@ int main(void)
 			guard, below_a_stack_is_its_guard, SIGSEGV, 0, 40);
 	}
 	suite_add_tcase(s, guard);
-	add_case(s, "reuse", what_is_given_back_is_taken_first);
+	add_case(s, "reuse", what_is_given_back_is_taken_first,
+		 unused_ones_are_given_back);
 	add_case(s, "promises", promises_are_kept_by_mappings,
 		 promise_without_address_space);
 	add_case(s, "classes", class_has_room);

@@ -734,6 +734,44 @@ START_TEST(main_of_an_ended_thread_is_dead)
 }
 END_TEST
 
+/* --- after a burst --- */
+
+static long resident_pages(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	long pages = 0;
+
+	if (f) {
+		if (fscanf(f, "%*d %ld", &pages) != 1)
+			pages = 0;
+		fclose(f);
+	}
+	return pages;
+}
+
+/* A thread that sleeps gives back the memory of stacks that a burst has left over,
+ * some time later. That it never does is a hang. */
+START_TEST(stacks_of_a_burst_are_given_back)
+{
+	enum { N = 5000 };
+	weft_channel *ch;
+	long n_pages;
+
+	if (!has_memory_to_itself())
+		return;
+	ch = weft_channel_new(0, 0);
+	for (int i = 0; i < N; i++)
+		weft_spawn(receive_signal, ch);
+	weft_schedule();
+	n_pages = resident_pages();
+	weft_channel_close(ch);
+	ck_assert_int_eq(weft_run(), 0);
+	while (resident_pages() > n_pages - N * 3 / 4)
+		ck_assert_int_eq(weft_sleep(50 * WEFT_MILLISECOND), 0);
+	weft_channel_unref(ch);
+}
+END_TEST
+
 /* --- out of memory --- */
 
 static void limit_address_space(size_t more)
@@ -929,6 +967,7 @@ int main(void)
 	add_loop(s, "control across threads", control_of_foreign_tasklets,
 		 N_TARGETS * N_CALLS);
 	add_case(s, "main's end", main_of_an_ended_thread_is_dead);
+	add_case(s, "after a burst", stacks_of_a_burst_are_given_back);
 	add_case(s, "out of memory", out_of_address_space,
 		 out_of_address_space_for_one);
 	add_loop(s, "WEFT_STACK", bad_stack_variable_is_reported_once,
