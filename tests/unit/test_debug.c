@@ -213,13 +213,15 @@ static uint64_t id_of(struct parker *p)
 	return id;
 }
 
-/* A parked thread is woken once for each time that it went to sleep: a wake sent
- * for each hand-in to a parked one, none for the others. */
+/* A parked thread is woken once for each time that it went to sleep. A wake that
+ * comes late may find it parked anew, and what is handed in while it looks about
+ * needs none of its own. */
 START_TEST(wakes_are_counted)
 {
 	enum { WAKES = 50 };
 	struct parker p = { .ch = weft_channel_new(0, 0), .n = WAKES };
 	struct weft_stats before, after;
+	uint64_t sent, saved;
 	pthread_t thread;
 
 	setenv("WEFT_SPIN", "0", 1);
@@ -231,8 +233,11 @@ START_TEST(wakes_are_counted)
 	}
 	join_thread(thread);
 	after = stats_of(0);
-	ck_assert_uint_eq(after.wakes_sent - before.wakes_sent, WAKES);
-	ck_assert_uint_ge(p.at_end.parks, WAKES);
+	sent = after.wakes_sent - before.wakes_sent;
+	saved = after.wakes_saved - before.wakes_saved;
+	ck_assert_uint_ge(sent, 1);
+	ck_assert_uint_eq(sent + saved, WAKES);
+	ck_assert_uint_ge(p.at_end.parks, sent);
 	weft_channel_unref(p.ch);
 }
 END_TEST
