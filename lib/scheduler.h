@@ -282,6 +282,7 @@ static INLINE struct weft_task *weft__switch_to(struct scheduler *s,
 
 /* For functions that switch and are the last step of a public call: before that,
  * and to return after it; see weft__come_back(). */
+#ifdef ARCH_RETURNS_BY_JUMP
 #define LEAVE(s)             ((s)->left_from = __builtin_return_address(0))
 #define COME_BACK(s, result) weft__come_back(result, (s)->left_from)
 /* The same where most tasklets come from the same place. */
@@ -289,6 +290,11 @@ static INLINE struct weft_task *weft__switch_to(struct scheduler *s,
 	(likely((s)->left_from == __builtin_return_address(0)) \
 		 ? (result)                                    \
 		 : weft__come_back(result, (s)->left_from))
+#else
+#define LEAVE(s)                     ((void)(s))
+#define COME_BACK(s, result)         (result)
+#define COME_BACK_TO_SAME(s, result) (result)
+#endif
 
 /* Makes a blocked tasklet of this thread runnable, at the end. */
 static INLINE void weft__wake_local(struct scheduler *s, struct weft_task *t)

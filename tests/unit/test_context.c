@@ -143,6 +143,51 @@ START_TEST(switch_leaves_the_rounding_mode)
 }
 END_TEST
 
+/* So many values that the compiler has to keep some in whatever register the
+ * inlined switch does not name. */
+static __attribute__((noinline)) int churn_inlined(struct side *s, long seed)
+{
+	long v[16];
+	int n_wrong = 0;
+
+#pragma GCC unroll 16
+	for (int i = 0; i < 16; i++) {
+		v[i] = seed + i;
+		__asm__("" : "+r"(v[i]));
+	}
+	weft__context_switch(&s->context, &s->other->context);
+#pragma GCC unroll 16
+	for (int i = 0; i < 16; i++)
+		n_wrong += v[i] != seed + i;
+	return n_wrong;
+}
+
+static void enter_inlined(void *arg)
+{
+	struct side *s = arg;
+
+	weft__context_arrived(&s->context);
+	for (long i = 0;; i++)
+		s->n_wrong += churn_inlined(s, 1000 * i);
+}
+
+START_TEST(inlined_switch_names_every_register)
+{
+	struct side here = { .n_wrong = 0 }, there = { .other = &here };
+
+	weft__context_adopt_thread(&here.context);
+	here.other = &there;
+	make_side(&there, &here, 0);
+	weft__context_make(&there.context, there.stack + STACK_BYTES,
+			   enter_inlined, &there);
+	for (int i = 0; i < ROUNDS; i++)
+		here.n_wrong += churn_inlined(&here, 77 + i);
+	ck_assert_int_eq(here.n_wrong, 0);
+	ck_assert_int_eq(there.n_wrong, 0);
+	free(there.stack);
+}
+END_TEST
+
 #ifndef WEFT__SANITIZED
 /* What leaves for good lands where the target was left, in either form. */
 static struct context leaver, lander;
@@ -185,6 +230,7 @@ int main(void)
 	Suite *s = suite_create("context");
 
 	add_loop(s, "registers", switch_keeps_what_it_must, 4);
+	add_case(s, "registers", inlined_switch_names_every_register);
 	add_loop(s, "first entry", fresh_stack_is_aligned, 64);
 	add_loop(s, "control words", switch_leaves_the_rounding_mode, 2);
 #ifndef WEFT__SANITIZED

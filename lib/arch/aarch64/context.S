@@ -104,26 +104,6 @@ weft__context_leave:
 	.size	weft__context_leave, .-weft__context_leave
 
 /*
- * int weft__come_back(int result, void *predicted): returns @result, by `ret` if
- * the return address is the one that the processor expects, else by a jump; see
- * context.h.
- */
-	.globl	weft__come_back
-	.hidden	weft__come_back
-	.type	weft__come_back, %function
-	.p2align 4
-weft__come_back:
-	.cfi_startproc
-	hint	34
-	cmp	x1, x30
-	b.ne	1f
-	ret
-1:
-	br	x30
-	.cfi_endproc
-	.size	weft__come_back, .-weft__come_back
-
-/*
  * The first instructions on a fresh stack. x19 holds the function and x29 its
  * argument, as weft__context_make() left them. The return address is declared
  * undefined, so a debugger's backtrace ends here, as does the chain of frame

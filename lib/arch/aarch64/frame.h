@@ -4,7 +4,8 @@
  *
  * A switch saves the stack pointer, the resume address, x29 and x19 in the
  * context and declares every other register as overwritten, so the compiler
- * saves just those it has in use. x18 is the platform's and is left alone.
+ * saves just those it has in use. x18 is one of them: the platform may claim it,
+ * and Linux does not, so compilers use it.
  *
  * fpcr is not touched: it belongs to the thread.
  */
@@ -37,9 +38,9 @@
 				 :                                            \
 				 : "x2", "x3", "x4", "x5", "x6", "x7", "x8",  \
 				   "x9", "x10", "x11", "x12", "x13", "x14",   \
-				   "x15", "x16", "x17", "x20", "x21", "x22",  \
-				   "x23", "x24", "x25", "x26", "x27", "x28",  \
-				   "x30", "v0", "v1", "v2", "v3", "v4", "v5", \
+				   "x15", "x16", "x17", "x18", "x20", "x21",  \
+				   "x22", "x23", "x24", "x25", "x26", "x27",  \
+				   "x28", "x30", "v0", "v1", "v2", "v3", "v4", "v5", \
 				   "v6", "v7", "v8", "v9", "v10", "v11",      \
 				   "v12", "v13", "v14", "v15", "v16", "v17",  \
 				   "v18", "v19", "v20", "v21", "v22", "v23",  \

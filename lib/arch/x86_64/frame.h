@@ -33,6 +33,9 @@
 #define ARCH_AVX512_REGISTERS
 #endif
 
+/* What has switched may return by a jump; see weft__come_back(). */
+#define ARCH_RETURNS_BY_JUMP 1
+
 /* Who resumes us leaves our own context where it named its target: that is what
  * @to is afterwards. The landing pad keeps indirect-branch tracking content. */
 #define ARCH_SWITCH(from, to)                                                  \
