@@ -26,11 +26,12 @@
 
 /* --- memory --- */
 
-enum { CHANNELS_AT_ONCE = 31 };
+enum { SLAB_LEAST_CHANNELS = 31, SLAB_MOST_CHANNELS = 4095 };
 
 struct channel_slab {
 	struct channel_slab *next;
-	struct weft_channel channels[CHANNELS_AT_ONCE];
+	size_t n;
+	struct weft_channel channels[];
 };
 
 /* Channels without a reference. The memory is never given back, see above. */
@@ -38,6 +39,7 @@ static struct {
 	pthread_mutex_t mutex;
 	struct weft_channel *free;
 	struct channel_slab *slabs; /* all, by address */
+	size_t n_channels;          /* in them */
 } pool = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
 static void put_in_pool(struct weft_channel *ch)
@@ -46,21 +48,30 @@ static void put_in_pool(struct weft_channel *ch)
 	pool.free = ch;
 }
 
+/* As many again as there are, so that the list of slabs stays short. */
 static void fill_pool(void)
 {
-	struct channel_slab *slab =
-		aligned_alloc(_Alignof(struct channel_slab), sizeof *slab);
 	struct channel_slab **place = &pool.slabs;
+	struct channel_slab *slab;
+	size_t n = pool.n_channels, bytes;
 
+	if (n < SLAB_LEAST_CHANNELS)
+		n = SLAB_LEAST_CHANNELS;
+	if (n > SLAB_MOST_CHANNELS)
+		n = SLAB_MOST_CHANNELS;
+	bytes = sizeof *slab + n * sizeof slab->channels[0];
+	slab = aligned_alloc(_Alignof(struct channel_slab), bytes);
 	if (!slab)
 		return;
-	memset(slab, 0, sizeof *slab);
+	memset(slab, 0, bytes);
+	slab->n = n;
 	while (*place && (uintptr_t)*place < (uintptr_t)slab)
 		place = &(*place)->next;
 	slab->next = *place;
 	*place = slab;
-	for (int i = 0; i < CHANNELS_AT_ONCE; i++)
-		put_in_pool(&slab->channels[i]);
+	pool.n_channels += n;
+	while (n-- > 0)
+		put_in_pool(&slab->channels[n]);
 }
 
 /* The first in the pool that no spinner has yet to let go of. */
@@ -228,7 +239,7 @@ static void each_channel(void (*look)(struct weft_channel *ch, const void *arg),
 			 const void *arg)
 {
 	for (struct channel_slab *slab = pool.slabs; slab; slab = slab->next)
-		for (int i = 0; i < CHANNELS_AT_ONCE; i++)
+		for (size_t i = 0; i < slab->n; i++)
 			look(&slab->channels[i], arg);
 }
 

@@ -6,8 +6,9 @@
  * million stacks are one mapping. At the low end of each is a guard page:
  * MADV_GUARD_INSTALL where the kernel has it (6.13), which costs no mapping,
  * else mprotect, which splits the slab and ends at vm.max_map_count, near 32,000
- * stacks. Marks are set when a stack is first used, mprotect when a tasklet is
- * promised one, so that running out of mappings is the error of a spawn.
+ * stacks. Marks are set when a stack is first used, for some of the next ones as
+ * well, once there are many; mprotect when a tasklet is promised one, so that
+ * running out of mappings is the error of a spawn.
  *
  * Address space is promised at spawn and a stack taken at the first run: a
  * million tasklets that run to their end one after another touch one stack.
@@ -30,6 +31,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -39,11 +42,15 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
+#ifndef PIDFD_SELF_THREAD
+#define PIDFD_SELF_THREAD -10000
+#endif
 
 enum {
 	COLOURS = 32,
 	COLOUR_STEP = 64,
 	TOP_BYTES = 16, /* above the first frame, which a backtrace may read */
+	MARKS_AT_ONCE = 64,
 	TRIM_AT_ONCE = 512,
 	KEEP_WARM = 64, /* of each class */
 	SLAB_MIN_STACKS = 16,
@@ -247,28 +254,74 @@ int weft__stack_grow(struct stack_cache *cache, unsigned class)
 	return 0;
 }
 
+/* Marks the guards of @n stacks in one call, where the kernel has that (6.14): how
+ * many of them. */
+static size_t mark_many(char *base, size_t size, size_t n)
+{
+	static _Atomic(bool) are_refused; /* any thread */
+	struct iovec guards[MARKS_AT_ONCE];
+	long marked;
+
+	if (peek(are_refused) || RUNNING_ON_VALGRIND)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		guards[i] = (struct iovec){ .iov_base = base + i * size,
+					    .iov_len = page_size() };
+	marked = syscall(SYS_process_madvise, PIDFD_SELF_THREAD, guards, n,
+			 MADV_GUARD_INSTALL, 0);
+	if (marked <= 0) {
+		poke(are_refused, true);
+		return 0;
+	}
+	return (size_t)marked / page_size();
+}
+
+/* Marks the guard of the next stack, and of some of those after it that are likely
+ * to be used too. */
+static bool mark_next(struct stack_class *c, size_t size)
+{
+	size_t n = c->n_opened / 8;
+	size_t left = (size_t)(c->bump_end - c->bump) / size;
+
+	if (n > MARKS_AT_ONCE)
+		n = MARKS_AT_ONCE;
+	if (n > left)
+		n = left;
+	if (n > 1)
+		n = mark_many(c->bump, size, n);
+	if (n < 2) {
+		n = 1;
+		if (madvise(c->bump, page_size(), MADV_GUARD_INSTALL) &&
+		    mprotect(c->bump, page_size(), PROT_NONE)) /* locked */
+			return false;
+	}
+	c->marked_end = c->bump + n * size;
+	return true;
+}
+
 /* The next stack that was never used, with its guard. */
 static char *open_stack(struct stack_class *c, unsigned class)
 {
 	struct stack_slab *slab = c->unused;
-	char *base = c->bump;
+	size_t size = weft__stack_size(class);
+	char *base;
 
-	if (base == c->bump_end) {
+	if (c->bump == c->bump_end) {
 		INVARIANT(slab);
-		base = slab->start;
+		c->bump = c->marked_end = slab->start;
 		c->bump_end = slab->end;
 		c->opened = slab;
 		c->unused = slab->unused;
 		if (!c->unused)
 			c->last_unused = NULL;
 	}
-	c->bump = base;
-	if (weft__stack_guards_are_marks() &&
-	    madvise(base, page_size(), MADV_GUARD_INSTALL) &&
-	    mprotect(base, page_size(), PROT_NONE)) /* locked memory */
+	if (c->bump == c->marked_end && weft__stack_guards_are_marks() &&
+	    !mark_next(c, size))
 		return NULL;
+	base = c->bump;
 	register_stack(c->opened, base);
-	c->bump = base + weft__stack_size(class);
+	c->bump = base + size;
+	c->n_opened++;
 	return top_of(class, base);
 }
 

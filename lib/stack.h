@@ -31,6 +31,8 @@ struct stack_class {
 	size_t least_free; /* since the last look at what can be; >= n_cold */
 	char *bump; /* in the slab that is open: the next stack never used */
 	char *bump_end;
+	char *marked_end; /* up to here they have their guard mark, >= bump */
+	size_t n_opened;
 	struct stack_slab *opened;
 	struct stack_slab *unused; /* slabs to open when that one is used up */
 	struct stack_slab *last_unused;

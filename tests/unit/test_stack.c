@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "stack.h"
@@ -52,6 +53,26 @@ START_TEST(below_a_stack_is_its_guard)
 	for (int i = 0; i <= _i; i++)
 		top = promise_and_take(CLASS);
 	*(volatile char *)(weft__stack_low(CLASS, top) - 1) = 1;
+}
+END_TEST
+
+/* Whether the kernel can write to a page; it does not raise a signal. */
+static bool is_writable(char *page)
+{
+	return uname((struct utsname *)page) == 0;
+}
+
+/* Also of those that get theirs many at a time, up to the end of a slab and on into
+ * the next; and the pages above them are none. */
+START_TEST(each_of_many_has_its_guard)
+{
+	for (int i = 0; i < 2500; i++) {
+		char *low = weft__stack_low(CLASS, promise_and_take(CLASS));
+
+		ck_assert(!is_writable(low - 4096));
+		ck_assert(is_writable(low));
+	}
+	weft__stack_free_all(&cache);
 }
 END_TEST
 
@@ -242,6 +263,7 @@ int main(void)
 			guard, below_a_stack_is_its_guard, SIGSEGV, 0, 40);
 	}
 	suite_add_tcase(s, guard);
+	add_case(s, "guards of many", each_of_many_has_its_guard);
 	add_case(s, "reuse", what_is_given_back_is_taken_first,
 		 unused_ones_are_given_back);
 	add_case(s, "promises", promises_are_kept_by_mappings,

@@ -329,7 +329,7 @@ void run_stream_elements(struct run *r);
 void run_stream_four(struct run *r);
 void run_ring(struct run *r);
 void run_skynet(struct run *r);
-void run_skynet_in_order(struct run *r);
+void run_skynet_rendezvous(struct run *r);
 void run_skynet_at_once(struct run *r);
 void run_sieve(struct run *r);
 void run_select_ready(struct run *r);

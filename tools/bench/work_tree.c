@@ -8,22 +8,18 @@
 
 /* --- skynet --- */
 
-/* Up to how many leaves of a branch are alive at once. Above that a branch is
- * waited for before the next one is spawned: a million leaves that wait with a
- * stack each would take 4 GB; what that costs, the workload alive tells. */
-enum { BRANCHES = 10, LEAVES_AT_ONCE = 10000 };
+enum { BRANCHES = 10 };
 
 /* How a branch treats the ones that it spawns. */
-enum growth {
-	A_FEW_AT_A_TIME,
-	IN_ORDER, /* all are spawned, none is waited for */
-	AT_ONCE   /* each runs as soon as it is spawned: a leaf to its end */
+struct growth {
+	bool at_once; /* each runs as soon as it is spawned: a leaf to its end */
+	size_t room;  /* of a channel */
 };
 
 struct branch {
 	weft_channel *up;
 	uint64_t first, leaves;
-	enum growth growth;
+	const struct growth *growth;
 };
 
 /* A leaf sends its number up; what is above sends the sum of its branches. The
@@ -33,8 +29,6 @@ static int grow(void *arg)
 	const struct branch *self = arg;
 	struct branch branches[BRANCHES];
 	uint64_t n = self->leaves < BRANCHES ? self->leaves : BRANCHES;
-	bool one_by_one = self->growth == A_FEW_AT_A_TIME &&
-			  self->leaves > LEAVES_AT_ONCE;
 	uint64_t first = self->first;
 	weft_tasklet child;
 	uint64_t sum = 0;
@@ -44,7 +38,7 @@ static int grow(void *arg)
 		work_send(self->up, self->first);
 		return 0;
 	}
-	ch = work_buffered(self->growth == AT_ONCE ? BRANCHES : 0);
+	ch = work_buffered(self->growth->room);
 	for (uint64_t i = 0; i < n; i++) {
 		branches[i].up = ch;
 		branches[i].first = first;
@@ -52,24 +46,22 @@ static int grow(void *arg)
 		branches[i].growth = self->growth;
 		first += branches[i].leaves;
 		child = work_spawn(grow, &branches[i]);
-		if (self->growth == AT_ONCE)
+		if (self->growth->at_once)
 			must(weft_tasklet_run(child), "weft_tasklet_run");
-		if (one_by_one)
-			sum += work_receive(ch);
 	}
-	for (uint64_t i = 0; i < n && !one_by_one; i++)
+	for (uint64_t i = 0; i < n; i++)
 		sum += work_receive(ch);
 	weft_channel_unref(ch);
 	work_send(self->up, sum);
 	return 0;
 }
 
-static void grow_all(struct run *r, enum growth growth)
+static void grow_all(struct run *r, struct growth growth)
 {
 	uint64_t n = r->size;
 	struct branch root = { .up = work_channel(),
 			       .leaves = n,
-			       .growth = growth };
+			       .growth = &growth };
 	uint64_t sum;
 
 	run_begin(r);
@@ -86,18 +78,19 @@ static void grow_all(struct run *r, enum growth growth)
 
 void run_skynet(struct run *r)
 {
-	grow_all(r, A_FEW_AT_A_TIME);
-}
-
-void run_skynet_in_order(struct run *r)
-{
-	need_memory((double)r->size * BYTES_EACH * 1.2);
-	grow_all(r, IN_ORDER);
+	grow_all(r, (struct growth){ .room = BRANCHES });
 }
 
 void run_skynet_at_once(struct run *r)
 {
-	grow_all(r, AT_ONCE);
+	grow_all(r, (struct growth){ .at_once = true, .room = BRANCHES });
+}
+
+/* Who has sent is behind all that are still to run, with its stack. */
+void run_skynet_rendezvous(struct run *r)
+{
+	need_memory((double)r->size * BYTES_EACH * 1.2);
+	grow_all(r, (struct growth){ .room = 0 });
 }
 
 /* --- sieve --- */
