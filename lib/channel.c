@@ -33,12 +33,10 @@ static void await_receiver(struct scheduler *s, struct weft_channel *ch)
 	}
 }
 
-/* Anything but an open rendezvous channel with plain waiters. */
+/* Where there is more to it than a buffer or plain waiters. */
 static NOINLINE int send_special(struct scheduler *s, struct weft_channel *ch,
 				 void *element, bool locked)
 {
-	if (likely(peek(ch->special) == CHANNEL_IS_BUFFERED))
-		return weft__send_buffered(s, ch, element, locked);
 	if (ch->capacity)
 		weft__lock(&ch->receive_lock);
 	return weft__pass_plainly(s, ch, element, 1, locked);
@@ -97,11 +95,15 @@ static INLINE int pass_locked(struct scheduler *s, struct weft_channel *ch,
 			      void *element, int direction, bool locked)
 {
 	struct waiter *peer = *weft__peers(ch, direction);
+	uint32_t special = peek(ch->special);
 
-	if (unlikely(peek(ch->special)))
-		return direction > 0
-			       ? send_special(s, ch, element, locked)
-			       : weft__pass_plainly(s, ch, element, -1, locked);
+	if (unlikely(special)) {
+		if (direction < 0)
+			return weft__pass_plainly(s, ch, element, -1, locked);
+		if (likely(special == CHANNEL_IS_BUFFERED))
+			return weft__send_buffered(s, ch, element, locked);
+		return send_special(s, ch, element, locked);
+	}
 	if (!peer)
 		return direction > 0 ? wait_to_send(s, ch, element, locked)
 				     : wait_to_receive(s, ch, element, locked);

@@ -40,7 +40,8 @@ struct weft_channel {
 	uint32_t mask;         /* of the slots; never changes */
 	_Atomic(uint32_t) special;
 	_Atomic(uint32_t) sent; /* into the buffer, ever [channel.3] */
-	uint32_t send_limit; /* what `sent` can grow to, as far as is known */
+	uint32_t
+		send_limit; /* `sent` can grow to this, or beyond: is to be seen */
 	_Atomic(int8_t) preference;
 	_Atomic(bool) schedule_all;
 
@@ -52,8 +53,8 @@ struct weft_channel {
 	struct lock receive_lock;
 	char *receive_slots;        /* never changes */
 	_Atomic(uint32_t) received; /* out of the buffer, ever [channel.3] */
-	uint32_t receive_limit; /* what it can grow to, as far as is known */
-	uint32_t run_began;     /* what it was when the buffer was last empty */
+	uint32_t receive_limit;     /* as send_limit */
+	uint32_t run_began; /* what it was when the buffer was last empty */
 	/* Under both locks: nothing but the buffer has to be looked at. */
 	bool receives_plainly;
 
@@ -90,11 +91,14 @@ static INLINE uint32_t weft__n_buffered(struct weft_channel *ch)
 static INLINE void weft__channel_unlock(struct weft_channel *ch, bool locked)
 {
 	if (ch->capacity) {
-		ch->send_limit = peek(ch->received) + ch->capacity;
-		ch->receive_limit = peek(ch->sent);
 		ch->receives_plainly =
 			peek(ch->special) == CHANNEL_IS_BUFFERED &&
 			!ch->senders;
+		ch->send_limit = ch->receivers
+					 ? peek(ch->sent)
+					 : peek(ch->received) + ch->capacity;
+		ch->receive_limit = ch->receives_plainly ? peek(ch->sent)
+							 : peek(ch->received);
 		weft__unlock(&ch->receive_lock, locked);
 	}
 	weft__unlock(&ch->lock, locked);

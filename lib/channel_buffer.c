@@ -13,7 +13,9 @@
  * receiver that waits under `lock` alone, for while one waits the buffer is empty,
  * and who would receive has to take both locks to find out. A receive that finds
  * senders waiting has to, too: receives_plainly, which is set when both locks are
- * let go, tells it.
+ * let go, tells it. Both limits are then set so that who has anything but the
+ * buffer to look at has reached his, and finds out there: up to its limit a side
+ * looks at nothing else.
  *
  * (tests/model/buffer.pml)
  */
@@ -122,8 +124,8 @@ static void await_run(struct scheduler *s, _Atomic(uint32_t) *count,
 }
 
 /* Into a buffer that is full; called with the lock held. */
-static NOINLINE int send_to_full(struct scheduler *s, struct weft_channel *ch,
-				 void *element, bool locked)
+static int send_to_full(struct scheduler *s, struct weft_channel *ch,
+			void *element, bool locked)
 {
 	bool has_put = false;
 
@@ -145,11 +147,25 @@ static NOINLINE int send_to_full(struct scheduler *s, struct weft_channel *ch,
 	return weft__pass_plainly(s, ch, element, 1, locked);
 }
 
+/* As far as is known there is no room, or a receiver waits; called with the lock
+ * held. */
+static NOINLINE int send_at_limit(struct scheduler *s, struct weft_channel *ch,
+				  void *element, bool locked)
+{
+	if (ch->receivers)
+		return pass_to_first(s, ch, element, 1, locked);
+	if (!try_to_put(ch, element, ch->element_size))
+		return send_to_full(s, ch, element, locked);
+	weft__unlock(&ch->lock, locked);
+	return 0;
+}
+
 static INLINE int send_of_size(struct scheduler *s, struct weft_channel *ch,
 			       void *element, bool locked, size_t size)
 {
-	if (unlikely(!try_to_put(ch, element, size)))
-		return send_to_full(s, ch, element, locked);
+	if (unlikely(peek(ch->sent) == ch->send_limit))
+		return send_at_limit(s, ch, element, locked);
+	put_in_buffer(ch, element, size);
 	weft__unlock(&ch->lock, locked);
 	return 0;
 }
@@ -165,8 +181,6 @@ static NOINLINE int send_any_size(struct scheduler *s, struct weft_channel *ch,
 NOINLINE int weft__send_buffered(struct scheduler *s, struct weft_channel *ch,
 				 void *element, bool locked)
 {
-	if (unlikely(ch->receivers))
-		return pass_to_first(s, ch, element, 1, locked);
 	if (unlikely(ch->element_size != 8))
 		return send_any_size(s, ch, element, locked);
 	return send_of_size(s, ch, element, locked, 8);
@@ -217,8 +231,7 @@ static NOINLINE int receive_from_empty(struct scheduler *s,
 static INLINE int receive_of_size(struct scheduler *s, struct weft_channel *ch,
 				  void *element, bool locked, size_t size)
 {
-	if (unlikely(!ch->receives_plainly ||
-		     peek(ch->received) == ch->receive_limit))
+	if (unlikely(peek(ch->received) == ch->receive_limit))
 		return receive_from_empty(s, ch, element, locked);
 	take_from_buffer(ch, element, size);
 	weft__unlock(&ch->receive_lock, locked);

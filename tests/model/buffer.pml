@@ -10,7 +10,8 @@
  * queues a waiter, or takes an element and moves that of a waiting sender into the
  * buffer. Closing and withdrawing take both, too. A sender that finds a receiver
  * waiting claims it under `lock` alone, and hands over with no lock. When both
- * locks are let go, the limits and receives_plainly are set anew.
+ * locks are let go, the limits and receives_plainly are set anew, the limits as
+ * reached where there is more to look at than the buffer.
  *
  * Two senders and two receivers, each on a thread of its own, use a buffer of one
  * or two places; one of the senders may close the channel instead. All are able
@@ -45,6 +46,8 @@
  * mutant 17, assertion: a waiting sender's element moves in before one is taken
  * mutant 18, assertion: a sender that tries once more looks for room only
  * mutant 19, assertion: the locks are let go before the limits are set anew
+ * mutant 20, assertion: send_limit is what there is room for though receivers wait
+ * mutant 21, assertion: receive_limit is what has been sent though senders wait
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -118,11 +121,16 @@ inline unlock_to_receive()
 
 inline renew()
 {
-#if MUTANT != 6
+#if MUTANT == 20
 	send_limit = received + capacity;
+#elif MUTANT != 6
+	send_limit = (oldest[RECEIVERS] == NOBODY -> received + capacity : sent);
 #endif
-#if MUTANT != 7
+#if MUTANT == 21
 	receive_limit = sent;
+#elif MUTANT != 7
+	receive_limit =
+		(!closed && oldest[SENDERS] == NOBODY -> sent : received);
 #endif
 #if MUTANT != 3
 	receives_plainly = !closed && oldest[SENDERS] == NOBODY
@@ -399,8 +407,10 @@ inline send()
 	if
 	:: closed ->
 		skip
+	:: !closed && sent != send_limit ->
+		put_and_unlock()
 #if MUTANT != 15
-	:: !closed && oldest[RECEIVERS] != NOBODY ->
+	:: !closed && sent == send_limit && oldest[RECEIVERS] != NOBODY ->
 		serve_receiver()
 #endif
 	:: else ->
@@ -470,13 +480,13 @@ inline receive()
 {
 	lock_to_receive();
 	if
-	:: receives_plainly && received == receive_limit ->
+	:: received == receive_limit && receives_plainly ->
 		receive_limit = sent
 	:: else ->
 		skip
 	fi;
 	if
-	:: receives_plainly && received != receive_limit ->
+	:: received != receive_limit ->
 		take();
 		unlock_to_receive();
 		done = true

@@ -107,7 +107,8 @@ weft__context_leave:
  * The first instructions on a fresh stack. x19 holds the function and x29 its
  * argument, as weft__context_make() left them. The return address is declared
  * undefined, so a debugger's backtrace ends here, as does the chain of frame
- * records.
+ * records. No call, which would leave the processor with one return too many to
+ * predict; x16 may go to where a call may go.
  */
 	.globl	weft__context_entry
 	.hidden	weft__context_entry
@@ -119,8 +120,10 @@ weft__context_entry:
 	hint	36
 	mov	x0, x29
 	mov	x29, xzr
-	mov	x30, xzr
-	blr	x19
+	adr	x30, 1f
+	mov	x16, x19
+	br	x16
+1:
 	brk	#1
 	.cfi_endproc
 	.size	weft__context_entry, .-weft__context_entry

@@ -116,7 +116,9 @@ weft__come_back:
  * The first instructions on a fresh stack. rbx holds the function and rbp its
  * argument, as weft__context_make() left them; the stack pointer is a multiple
  * of 16. The return address is declared undefined, so a debugger's backtrace
- * ends here, as does the chain of frame pointers.
+ * ends here, as does the chain of frame pointers. No call, because nothing
+ * returns: the processor would have one return too many to predict, and get all
+ * of those wrong that follow.
  */
 	.globl	weft__context_entry
 	.hidden	weft__context_entry
@@ -128,7 +130,10 @@ weft__context_entry:
 	endbr64
 	movq	%rbp, %rdi
 	xorl	%ebp, %ebp
-	call	*%rbx
+	leaq	1f(%rip), %rax
+	pushq	%rax
+	jmpq	*%rbx
+1:
 	ud2
 	.cfi_endproc
 	.size	weft__context_entry, .-weft__context_entry
