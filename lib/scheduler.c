@@ -309,7 +309,7 @@ static void give_way(struct scheduler *s, struct weft_task *t)
 	weft__switch_to_careful(s, weft__rotate(s, t));
 }
 
-int weft__enter(struct scheduler *s)
+int weft__enter_slowly(struct scheduler *s)
 {
 	struct weft_task *t = peek(s->current);
 	bool was_refused = t->flags & TASK_WAS_REFUSED;

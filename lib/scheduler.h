@@ -355,7 +355,7 @@ static INLINE void weft__block(struct scheduler *s, struct waiter *w,
 	t->waiter = w;
 	poke(t->state, WEFT_BLOCKED);
 	next = weft__next(s);
-	if (careful) {
+	if (careful && (unlikely(!weft__fast) || unlikely(t->attention))) {
 		weft__switch_to_careful(s, next);
 		weft__note_runnable(s);
 	} else if (next != t) {
@@ -403,11 +403,20 @@ static INLINE int weft__outcome(struct weft_task *t, const struct waiter *w)
 	return unlikely(w->called_off) ? weft__interruption(t) : w->result;
 }
 
+int weft__enter_slowly(struct scheduler *s);
+
 /* To be asked by a blocking call before it does anything, if there is
  * attention to pay: 0, or what it must return at once. From the second refusal
  * in a row on it gives way first, so that a tasklet which ignores errors cannot
  * freeze its thread. */
-int weft__enter(struct scheduler *s);
+static INLINE int weft__enter(struct scheduler *s)
+{
+	struct weft_task *t = peek(s->current);
+
+	if (likely(!t->attention) && likely(!(t->flags & TASK_WAS_REFUSED)))
+		return 0;
+	return weft__enter_slowly(s);
+}
 
 /* To be asked by a blocking call that has to wait: 0, -EAGAIN or -EPERM. */
 static INLINE int weft__may_wait(struct scheduler *s)
