@@ -54,6 +54,9 @@ struct context {
 
 void weft__context_jump(struct context *from, struct context *to);
 _Noreturn void weft__context_leave(struct context *to);
+/* Leaves the stack and calls @entry(@arg), which never returns, on another one. */
+_Noreturn void weft__context_begin(void *stack_top, void (*entry)(void *arg),
+				   void *arg);
 void weft__context_entry(void);
 
 /*

@@ -300,7 +300,7 @@ static bool mark_next(struct stack_class *c, size_t size)
 }
 
 /* The next stack that was never used, with its guard. */
-static char *open_stack(struct stack_class *c, unsigned class)
+static NOINLINE char *open_stack(struct stack_class *c, unsigned class)
 {
 	struct stack_slab *slab = c->unused;
 	size_t size = weft__stack_size(class);

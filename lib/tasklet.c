@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/single_threaded.h>
 #include <time.h>
 
 #include "fork.h"
@@ -262,6 +263,11 @@ static INLINE void retire(struct scheduler *s, struct weft_task *t, int result)
 			weft__join_end(s, t, result);
 			return;
 		}
+		/* nobody else is there */
+		if (__libc_single_threaded) {
+			poke(t->word, word & REQUEST_QUEUED);
+			return;
+		}
 		/* release: who finds the id gone finds the end before it
 		 * [task.1]; acquire: what a joiner that called off has written,
 		 * before a later tenant writes there [task.2] */
@@ -401,32 +407,22 @@ static _Noreturn void run_tasklets(void *first)
 	}
 }
 
-/* Tells a sanitizer of the stack; elsewhere the bounds need not be known. */
-static INLINE void adopt_stack(struct weft_task *t)
-{
 #ifdef WEFT__SANITIZED
-	char *low = weft__stack_low(t->stack_class, t->stack);
-
-	weft__context_adopt_stack(&t->context, low, (size_t)(t->stack - low));
-#else
-	(void)t;
-#endif
-}
-
 static bool attach_stack(struct weft_task *t)
 {
 	struct scheduler *s = peek(t->owner);
 	char *top = weft__stack_take(&s->stacks, t->stack_class);
+	char *low;
 
 	if (!top)
 		return false;
+	low = weft__stack_low(t->stack_class, top);
 	t->stack = top;
 	weft__context_make(&t->context, top, run_tasklets, t);
-	adopt_stack(t);
+	weft__context_adopt_stack(&t->context, low, (size_t)(top - low));
 	return true;
 }
 
-#ifdef WEFT__SANITIZED
 void weft__task_prepare(struct weft_task *t)
 {
 	struct scheduler *s = peek(t->owner);
@@ -448,10 +444,13 @@ static _Noreturn void start(void *task)
 {
 	struct weft_task *t = task;
 	struct scheduler *s = peek(t->owner);
+	char *top = weft__stack_take(&s->stacks, t->stack_class);
 	bool was_inside;
 
-	if (likely(attach_stack(t)))
-		weft__context_leave(&t->context);
+	if (likely(top)) {
+		t->stack = top;
+		weft__context_begin(top, run_tasklets, t);
+	}
 	was_inside = weft__begin_callback(s);
 	tell_failure(t, -ENOMEM);
 	weft__end_callback(s, was_inside);
@@ -461,12 +460,33 @@ static _Noreturn void start(void *task)
 
 /* --- birth --- */
 
-/* A descriptor with a tenant that is in no queue. The owner is set by the time
- * the id is, and so is the joiner, if there is one. */
-static INLINE struct weft_task *create(struct scheduler *s,
-				       struct scheduler *owner, unsigned class,
-				       weft_fn fn, void *arg, unsigned requests,
-				       struct joiner *j)
+/* Makes a descriptor a tenant's that is in no queue. The owner is set by the time
+ * the id is. */
+static INLINE void move_in(struct weft_task *t, struct scheduler *owner,
+			   enum weft_state state, unsigned class, weft_fn fn,
+			   void *arg, uint64_t word)
+{
+	t->attention = 0;
+	t->flags = 0;
+	t->n_shields = 0;
+	poke(t->about, 0);
+	t->deferred = NULL;
+	t->stack_class = (uint8_t) class;
+	t->stack = NULL;
+	t->fn = fn;
+	t->arg = arg;
+	poke(t->owner, owner);
+	poke(t->state, (uint8_t)state);
+	weft__context_make(&t->context, owner->starter_top, start, t);
+	/* release: who finds the id finds the owner [task.1] */
+	atomic_store_explicit(&t->word, word, memory_order_release);
+}
+
+/* A descriptor with a tenant. The joiner is set by the time the id is, if there
+ * is one. */
+static struct weft_task *create(struct scheduler *s, struct scheduler *owner,
+				unsigned class, weft_fn fn, void *arg,
+				unsigned requests, struct joiner *j)
 {
 	struct weft_task *t = s->free_tasks;
 	uint64_t id;
@@ -474,28 +494,15 @@ static INLINE struct weft_task *create(struct scheduler *s,
 	if (unlikely(!t) && !(t = refill(s)))
 		return NULL;
 	s->free_tasks = t->next_free;
-	t->attention = 0;
-	t->flags = 0;
-	t->n_shields = 0;
-	poke(t->about, 0);
-	t->joiners = j;
-	t->deferred = NULL;
-	t->stack_class = (uint8_t) class;
-	t->stack = NULL;
-	t->fn = fn;
-	t->arg = arg;
-	poke(t->owner, owner);
-	poke(t->state, WEFT_PAUSED);
-	weft__context_make(&t->context, owner->starter_top, start, t);
 	id = new_id(s);
+	t->joiners = j;
 	if (j) {
 		j->target = t;
 		j->id = id;
 		requests |= WORD_JOINED;
 	}
-	/* release: who finds the id finds the owner [task.1] */
-	atomic_store_explicit(&t->word, id << WORD_BITS | requests,
-			      memory_order_release);
+	move_in(t, owner, WEFT_PAUSED, class, fn, arg,
+		id << WORD_BITS | requests);
 	return t;
 }
 
@@ -505,19 +512,22 @@ static void tell_of_birth(struct joiner *j)
 		j->waiter.kind->born(&j->waiter);
 }
 
+static INLINE void count_in(struct scheduler *s, struct weft_task *t)
+{
+	poke(s->alive, peek(s->alive) + 1);
+	t->order = peek(s->n_arrived);
+	poke(s->n_arrived, t->order + 1);
+}
+
 /* Counts a tasklet in that is new on its own thread. */
-static INLINE int admit(struct scheduler *s, struct weft_task *t)
+static int admit(struct scheduler *s, struct weft_task *t)
 {
 	size_t alive = peek(s->alive) + 1;
 
-	if (unlikely(2 * (alive + 1) > s->mask) &&
-	    weft__queue_reserve(s, alive + 1))
+	if (weft__queue_reserve(s, alive + 1) ||
+	    weft__stack_promise(&s->stacks, t->stack_class))
 		return -ENOMEM;
-	if (unlikely(weft__stack_promise(&s->stacks, t->stack_class)))
-		return -ENOMEM;
-	poke(s->alive, alive);
-	t->order = peek(s->n_arrived);
-	poke(s->n_arrived, t->order + 1);
+	count_in(s, t);
 	return 0;
 }
 
@@ -526,29 +536,6 @@ static void discard(struct scheduler *s, struct weft_task *t)
 	/* nobody has seen the id yet: relaxed, no pair */
 	poke(t->word, 0);
 	weft__task_release(s, t);
-}
-
-WEFT_API weft_tasklet weft_spawn(weft_fn fn, void *arg)
-{
-	struct scheduler *s = weft__scheduler();
-	struct weft_task *t;
-
-	if (unlikely(!s))
-		return weft__null_handle(errno);
-	if (unlikely(!fn))
-		return weft__null_handle(EINVAL);
-	t = create(s, s, s->default_class, fn, arg, 0, NULL);
-	if (unlikely(!t))
-		return weft__null_handle(ENOMEM);
-	if (unlikely(admit(s, t))) {
-		discard(s, t);
-		return weft__null_handle(ENOMEM);
-	}
-	poke(t->state, WEFT_RUNNABLE);
-	weft__enqueue(s, t);
-	if (unlikely(!weft__fast))
-		weft__note_runnable(s);
-	return weft__handle(t);
 }
 
 bool weft__task_admit(struct scheduler *s, struct weft_task *t)
@@ -653,6 +640,41 @@ WEFT_API weft_tasklet weft_spawn_with(
 	const struct weft_tasklet_options *options, weft_fn fn, void *arg)
 {
 	return weft__spawn(options, fn, arg, NULL);
+}
+
+static NOINLINE weft_tasklet spawn_slowly(weft_fn fn, void *arg)
+{
+	return weft__spawn(NULL, fn, arg, NULL);
+}
+
+/* Where nothing has to be grown, or fetched from what threads share, it makes no
+ * call. */
+WEFT_API weft_tasklet weft_spawn(weft_fn fn, void *arg)
+{
+	struct scheduler *s = weft__fast;
+	struct stack_class *stacks;
+	struct weft_task *t;
+	unsigned class;
+	uint64_t id;
+
+	if (unlikely(!s))
+		return spawn_slowly(fn, arg);
+	t = s->free_tasks;
+	id = s->next_id;
+	class = s->default_class;
+	stacks = &s->stacks.classes[class];
+	if (unlikely(!fn) || unlikely(!t) || unlikely(id % IDS_AT_ONCE == 0) ||
+	    unlikely(2 * (peek(s->alive) + 2) > s->mask) ||
+	    unlikely(stacks->promised == stacks->mapped))
+		return spawn_slowly(fn, arg);
+	s->free_tasks = t->next_free;
+	s->next_id = id + 1;
+	stacks->promised++;
+	t->joiners = NULL;
+	move_in(t, s, WEFT_RUNNABLE, class, fn, arg, id << WORD_BITS);
+	count_in(s, t);
+	weft__enqueue(s, t);
+	return (weft_tasklet){ .task = t, .id = id };
 }
 
 int weft__task_create_main(struct scheduler *s)

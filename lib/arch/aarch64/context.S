@@ -128,6 +128,29 @@ weft__context_entry:
 	.cfi_endproc
 	.size	weft__context_entry, .-weft__context_entry
 
+/*
+ * void weft__context_begin(void *stack_top, void (*entry)(void *arg), void *arg):
+ * the same for whoever is on another stack.
+ */
+	.globl	weft__context_begin
+	.hidden	weft__context_begin
+	.type	weft__context_begin, %function
+	.p2align 4
+weft__context_begin:
+	.cfi_startproc
+	.cfi_undefined x30
+	hint	34
+	mov	sp, x0
+	mov	x0, x2
+	mov	x16, x1
+	mov	x29, xzr
+	adr	x30, 1f
+	br	x16
+1:
+	brk	#1
+	.cfi_endproc
+	.size	weft__context_begin, .-weft__context_begin
+
 /* Says that every indirect target above is a landing pad (BTI). */
 	.section .note.gnu.property, "a"
 	.p2align 3

@@ -138,4 +138,27 @@ weft__context_entry:
 	.cfi_endproc
 	.size	weft__context_entry, .-weft__context_entry
 
+/*
+ * void weft__context_begin(void *stack_top, void (*entry)(void *arg), void *arg):
+ * the same for whoever is on another stack.
+ */
+	.globl	weft__context_begin
+	.hidden	weft__context_begin
+	.type	weft__context_begin, @function
+	.p2align 4
+weft__context_begin:
+	.cfi_startproc
+	.cfi_undefined %rip
+	endbr64
+	movq	%rdi, %rsp
+	movq	%rdx, %rdi
+	xorl	%ebp, %ebp
+	leaq	1f(%rip), %rax
+	pushq	%rax
+	jmpq	*%rsi
+1:
+	ud2
+	.cfi_endproc
+	.size	weft__context_begin, .-weft__context_begin
+
 	.section .note.GNU-stack, "", @progbits
