@@ -10,6 +10,16 @@
 
 #include "scheduler.h"
 #include "thread.h"
+#include "valgrind.h"
+
+#ifdef HAVE_VALGRIND_VALGRIND_H
+bool weft__on_valgrind;
+
+static __attribute__((constructor)) void ask_for_valgrind(void)
+{
+	weft__on_valgrind = RUNNING_ON_VALGRIND;
+}
+#endif
 
 static void print_line(const char *format, va_list arguments)
 {

@@ -423,7 +423,7 @@ int weft__park(struct scheduler *s)
 
 	weft__release_word(s);
 	deadline = trim_stacks(s, deadline);
-	if (RUNNING_ON_VALGRIND) {
+	if (weft__on_valgrind) {
 		deadline = submit_and_limit(s, deadline);
 		sentinel = INBOX_PARKED_FUTEX;
 	} else {

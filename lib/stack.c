@@ -150,7 +150,7 @@ char *weft__stack_low(unsigned class, char *top)
 /* Tells Valgrind that there is one more stack, the next of its slab. */
 static void register_stack(struct stack_slab *slab, char *base)
 {
-	if (RUNNING_ON_VALGRIND)
+	if (weft__on_valgrind)
 		slab->valgrind_ids[slab->n_opened] =
 			(unsigned)VALGRIND_STACK_REGISTER(
 				base, base + weft__stack_size(slab->class));
@@ -159,7 +159,7 @@ static void register_stack(struct stack_slab *slab, char *base)
 
 static void unregister_stacks(struct stack_slab *slab)
 {
-	if (RUNNING_ON_VALGRIND)
+	if (weft__on_valgrind)
 		for (unsigned i = 0; i < slab->n_opened; i++)
 			VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
 }
@@ -262,7 +262,7 @@ static size_t mark_many(char *base, size_t size, size_t n)
 	struct iovec guards[MARKS_AT_ONCE];
 	long marked;
 
-	if (peek(are_refused) || RUNNING_ON_VALGRIND)
+	if (peek(are_refused) || weft__on_valgrind)
 		return 0;
 	for (size_t i = 0; i < n; i++)
 		guards[i] = (struct iovec){ .iov_base = base + i * size,

@@ -186,7 +186,7 @@ static void make_spare(struct scheduler *s)
 
 static void unmap_starter(struct scheduler *s)
 {
-	if (RUNNING_ON_VALGRIND)
+	if (weft__on_valgrind)
 		VALGRIND_STACK_DEREGISTER(s->starter_id);
 	munmap(s->starter, STARTER_BYTES);
 }
@@ -333,7 +333,7 @@ static bool create_parts(struct scheduler *s)
 	if (s->starter == MAP_FAILED)
 		return false;
 	s->starter_top = (char *)s->starter + STARTER_BYTES;
-	if (RUNNING_ON_VALGRIND)
+	if (weft__on_valgrind)
 		s->starter_id = (unsigned)VALGRIND_STACK_REGISTER(
 			s->starter, s->starter_top);
 	if (weft__queue_reserve(s, 0))

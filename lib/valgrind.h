@@ -5,14 +5,20 @@
 #ifndef WEFT__VALGRIND_H
 #define WEFT__VALGRIND_H
 
+#include <stdbool.h>
+
 #include "config.h"
+#include "debug.h"
 
 #ifdef HAVE_VALGRIND_VALGRIND_H
 #include <valgrind/memcheck.h>
+/* Asked once: the question is ten instructions and six words of stack. */
+extern bool weft__on_valgrind HIDDEN;
 #else
-#define RUNNING_ON_VALGRIND                0
+#define weft__on_valgrind                  false
 #define VALGRIND_STACK_REGISTER(low, high) ((void)(low), (void)(high), 0)
 #define VALGRIND_STACK_DEREGISTER(id)      ((void)(id))
+#define VALGRIND_MAKE_MEM_DEFINED(at, n)   ((void)(at), (void)(n))
 #endif
 
 #endif /* WEFT__VALGRIND_H */

@@ -506,7 +506,7 @@ static bool cancel_operation(struct scheduler *s, struct waiter *w)
 }
 
 /* Tells Valgrind what the kernel has written, which it does not see. */
-static void note_written(const struct io_uring_sqe *sqe, int res)
+static NOINLINE void note_written(const struct io_uring_sqe *sqe, int res)
 {
 	void *start = (void *)(uintptr_t)sqe->addr;
 	socklen_t *length;
@@ -616,7 +616,7 @@ int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
 		weft__block(s, &wait.waiter, true);
 		rc = outcome(s, &wait);
 	}
-	if (RUNNING_ON_VALGRIND)
+	if (unlikely(weft__on_valgrind))
 		note_written(sqe, wait.res);
 	*res = wait.res;
 	*flags = wait.flags;
