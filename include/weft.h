@@ -19,6 +19,11 @@
  *  - The first call on a thread attaches it: the thread's own stack becomes its
  *    scheduler's main tasklet. When the thread ends, it is detached.
  *
+ * Where to find what: tasklets and their control in tasklet.h, running them in
+ * scheduler.h, channels and select in channel.h, groups in group.h, locks in sync.h,
+ * sleeping and deadline scopes in time.h, files and sockets in io.h and net.h,
+ * functions that block in offload.h, statistics in debug.h.
+ *
  * This header includes all the others but <weft/uring.h>, which needs liburing.
  */
 #ifndef WEFT_H

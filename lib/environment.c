@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,7 @@ int64_t weft__environment_number(const char *variable, int64_t least,
 				 const char *unit)
 {
 	const char *value = value_of(variable);
+	char used[24] = "the default";
 	char *end;
 	long long number;
 
@@ -52,8 +54,10 @@ int64_t weft__environment_number(const char *variable, int64_t least,
 	number = strtoll(value, &end, 10);
 	if (*end == '\0' && errno == 0 && number >= least && number <= most)
 		return number;
+	if (otherwise >= least)
+		snprintf(used, sizeof used, "%" PRId64, otherwise);
 	weft__warn("%s=%s cannot be used: it takes a whole number of %s from "
-		   "%" PRId64 " to %" PRId64 "; using %" PRId64,
-		   variable, value, unit, least, most, otherwise);
+		   "%" PRId64 " to %" PRId64 "; using %s",
+		   variable, value, unit, least, most, used);
 	return otherwise;
 }

@@ -121,6 +121,9 @@ static const struct {
 	{ { "--markdown", "--csv" }, "exclude each other" },
 	{ { "--sweep", "--peers" }, "it does not go with" },
 	{ { "--sweep", "--json" }, "--sweep prints a table" },
+	{ { "--sweep", "ring" }, "--sweep has nothing for ring; there are" },
+	{ { "--sweep", "pingpong/two-threads" },
+	  "--sweep has nothing for pingpong/two-threads" },
 };
 
 START_TEST(bad_options_are_refused)
@@ -230,7 +233,8 @@ START_TEST(csv_has_its_columns)
 {
 	size_t rows = 0;
 
-	ck_assert_int_eq(BENCH("--csv", "--peers", QUICK, "pingpong", "stream"),
+	ck_assert_int_eq(BENCH("--csv", "--peers", QUICK, "--size=50",
+			       "pingpong", "stream", "mutex", "timers/arm"),
 			 0);
 	says("\nworkload,variant,operation,");
 	for (const char *line = output; *line;) {

@@ -51,6 +51,8 @@ WEFT_BEGIN_DECLS
  *   -EAGAIN  no helper could be started, and there is none (or the block trap is
  *            set); -ENOMEM likewise
  *   or what any blocking call may.
+ *   If @fn may return one of these itself, it has to tell by way of @arg that it
+ *   was it.
  * Context: any tasklet of any thread; switches.
  * Ordering: everything before the call is visible to @fn, and what @fn did to the
  * caller after it.

@@ -49,8 +49,8 @@ struct weft_tasklet_options {
 
 /**
  * Blocking calls: every call that can suspend the calling tasklet. Those of
- * channels, groups, I/O and time, weft_tasklet_join(), weft_thread_join(), and
- * weft_schedule(), weft_schedule_remove(), weft_run(), weft_run_until(),
+ * channels, groups, locks, I/O and time, weft_tasklet_join(), weft_thread_join(),
+ * weft_offload(), and weft_schedule(), weft_schedule_remove(), weft_run(), weft_run_until(),
  * weft_pump() and weft_tasklet_switch(). Besides its own, each may return
  *
  *   -ECANCELED  the tasklet was killed, see weft_tasklet_kill()
@@ -360,8 +360,8 @@ WEFT_API void weft_set_tasklet_data(void *data);
  * weft_set_block_trap - forbid the calling tasklet to wait
  * @on: while true, calls that would make it BLOCKED return -EAGAIN
  *
- * That is channels, joins, sleeping and I/O, of which only that succeeds which
- * completes without waiting. Giving way and pausing stay allowed.
+ * That is channels, groups, locks, joins, sleeping, offloading and I/O, of which only
+ * that succeeds which completes without waiting. Giving way and pausing stay allowed.
  *
  * Return: the value before.
  * Context: any tasklet; never switches.

@@ -890,6 +890,7 @@ START_TEST(bad_stack_variable_is_reported_once)
 	ck_assert_ptr_nonnull(strstr(errors, "WEFT_STACK"));
 	ck_assert_ptr_nonnull(strstr(errors, bad_stacks[_i]));
 	ck_assert_ptr_nonnull(strstr(errors, "bytes"));
+	ck_assert_ptr_nonnull(strstr(errors, "; using the default\n"));
 	ck_assert_msg(count_lines(errors) == 1, "%s", errors);
 }
 END_TEST

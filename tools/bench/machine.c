@@ -92,9 +92,9 @@ static void describe_placement(struct fact *f, const struct options *o)
 
 static void describe_settings(struct fact *f)
 {
-	static const char *const names[] = { "WEFT_ENGINE", "WEFT_OFFLOAD",
-					     "WEFT_SPIN", "WEFT_STACK",
-					     "WEFT_WAKE" };
+	static const char *const names[] = { "WEFT_DEADLOCK", "WEFT_ENGINE",
+					     "WEFT_OFFLOAD",  "WEFT_SPIN",
+					     "WEFT_STACK",    "WEFT_WAKE" };
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		const char *value = getenv(names[i]);

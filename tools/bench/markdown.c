@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table for where Markdown is read. What a peer's row ends with is what weft
- * takes of its time and of its CPU time.
+ * The table for where Markdown is read. What a peer's row ends with is which variant
+ * of weft is set against it, and what that takes of its time and of its CPU time.
  */
 #include "bench.h"
 
@@ -22,8 +22,8 @@ void markdown_begin(const struct options *o)
 	for (size_t i = 0; i < N_FACTS; i++)
 		printf("- %s: `%s`\n", facts[i].name, facts[i].value);
 	puts("\n| workload | variant | ns/op | min | max | CPU ns/op | op/s | op "
-	     "| weft/it, time | weft/it, CPU |\n"
-	     "|---|---|--:|--:|--:|--:|--:|---|--:|--:|");
+	     "| against it | time | CPU |\n"
+	     "|---|---|--:|--:|--:|--:|--:|---|---|--:|--:|");
 }
 
 static void put_figures(const struct result *r)
@@ -49,10 +49,11 @@ static void put_ratio(const struct result *ours, const struct result *theirs)
 	char text[4][16];
 
 	if (!ratio_of(ours, theirs, &wall, &cpu)) {
-		puts(" | | |");
+		puts(" | | | |");
 		return;
 	}
-	printf(" | %s (%s to %s) | %s |\n", report_ratio(wall.median, text[0]),
+	printf(" | %s | %s (%s to %s) | %s |\n", ours->variant->name,
+	       report_ratio(wall.median, text[0]),
 	       report_ratio(wall.min, text[1]), report_ratio(wall.max, text[2]),
 	       report_ratio(cpu.median, text[3]));
 }

@@ -167,5 +167,9 @@ bool ratio_of(const struct result *ours, const struct result *theirs,
 	}
 	*wall = spread_of(walls, ours->n);
 	*cpu = spread_of(cpus, ours->n);
+	wall->median = spread_of(ours->ns, ours->n).median /
+		       spread_of(theirs->ns, theirs->n).median;
+	cpu->median = spread_of(ours->cpu_ns, ours->n).median /
+		      spread_of(theirs->cpu_ns, theirs->n).median;
 	return true;
 }

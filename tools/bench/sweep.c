@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 enum { MAX_POINTS = 16 };
 
@@ -138,10 +139,10 @@ static void plot_series(FILE *f, size_t series)
 			p->ns.median, p->ns.min, p->ns.max);
 	}
 	fprintf(f,
-		"END\nset xlabel '%s'\nset title '%s'\n%s\n"
+		"END\nset xlabel '%s%s'\nset title '%s'\n%s\n"
 		"plot $s%zu using 1:2:3:4 with yerrorlines pt 7 ps 0.5 "
 		"lc rgb '#1f5fa8' notitle\n",
-		s->of, s->variant,
+		s->of, s->variant_of_0 ? " (the first: 0)" : "", s->variant,
 		s->is_threads ? "unset logscale x" : "set logscale x", series);
 }
 
@@ -150,13 +151,19 @@ static bool plot(const struct options *o)
 	pid_t pid = 0;
 	FILE *f = chart_start(&pid);
 	bool is_drawn = false;
+	unsigned n = 0, rows, columns;
 
+	for (size_t i = 0; i < N_SERIES; i++)
+		n += n_points[i] > 1;
+	columns = n > 1 ? 2 : 1;
+	rows = n > 1 ? (n + 1) / 2 : 1;
 	if (f) {
-		fputs("set terminal svg size 900,1000 noenhanced font 'sans,11'\n"
-		      "set multiplot layout 3,2\nset logscale y\nset grid\n"
-		      "set ylabel 'ns per operation'\n"
-		      "set format x '%.0s%c'\n",
-		      f);
+		fprintf(f,
+			"set terminal svg size %u,%u noenhanced font 'sans,11'\n"
+			"set multiplot layout %u,%u\nset logscale y\n"
+			"set grid\nset ylabel 'ns per operation'\n"
+			"set format x '%%.0s%%c'\n",
+			450 * columns, 333 * rows, rows, columns);
 		for (size_t i = 0; i < N_SERIES; i++)
 			if (n_points[i] > 1)
 				plot_series(f, i);
@@ -204,10 +211,36 @@ static void begin(const struct options *o)
 		       "op");
 }
 
+/* Whether each name stands for a series; else says which do not. */
+static bool are_series(const struct options *o)
+{
+	for (size_t i = 0; i < o->n_names; i++) {
+		struct options one = *o;
+		bool is_one = false;
+
+		one.names = &o->names[i];
+		one.n_names = 1;
+		for (size_t k = 0; k < N_SERIES && !is_one; k++)
+			is_one = is_wanted(&one, &all_series[k]);
+		if (is_one)
+			continue;
+		fprintf(stderr,
+			"weft-bench: --sweep has nothing for %s; there are",
+			o->names[i]);
+		for (size_t k = 0; k < N_SERIES; k++)
+			fprintf(stderr, " %s", all_series[k].variant);
+		fputc('\n', stderr);
+		return false;
+	}
+	return true;
+}
+
 int sweep(const struct options *o)
 {
 	bool all_well = true;
 
+	if (!are_series(o))
+		return EX_USAGE;
 	begin(o);
 	for (size_t i = 0; i < N_SERIES; i++) {
 		const struct series *s = &all_series[i];
