@@ -15,7 +15,7 @@
 #ifdef HAVE_VALGRIND_VALGRIND_H
 bool weft__on_valgrind;
 
-static __attribute__((constructor)) void ask_for_valgrind(void)
+void weft__ask_for_valgrind(void)
 {
 	weft__on_valgrind = RUNNING_ON_VALGRIND;
 }

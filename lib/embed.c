@@ -9,7 +9,9 @@
  * hands something in writes to the eventfd, as it would wake a thread that
  * sleeps. The thread itself notes what its own calls have made runnable at the
  * end of those calls; while the descriptor is there and no run or pump is, its
- * calls take their careful ways (weft__fast).
+ * calls take their careful ways (weft__fast). A call that began before that notes
+ * it when it has waited; and if main has only given way, there is something
+ * runnable: main.
  *
  * Looking around takes the mark away. Who does it outside of a pump has the
  * descriptor made readable, so that the next pump sets things right.

@@ -75,7 +75,8 @@ struct scheduler {
 	size_t n_inside;        /* tasklets inside run or pump, main excluded */
 	void *starter_top;
 	void *starter;       /* the mapping */
-	unsigned starter_id; /* Valgrind's */
+	unsigned starter_id; /* Valgrind's, and of the thread's own stack */
+	unsigned own_stack_id;
 	struct arch_fpu fpu; /* the thread's, while a tasklet has its own */
 
 	/* what makes calls take the careful way, see weft__fast */
@@ -97,7 +98,7 @@ struct scheduler {
 	_Atomic(uintptr_t) *used_word; /* to be set to 0; see waiter.h */
 	int64_t recheck_ns;            /* pause before the next verdict */
 	int64_t trim_ns; /* when to look for unused stacks; 0: not now */
-	uint32_t random;               /* of select.c; never 0 */
+	uint32_t random; /* of select.c; never 0 */
 
 	size_t n_offloaded; /* calls that helpers have or will have, offload.c */
 
@@ -355,12 +356,12 @@ static INLINE void weft__block(struct scheduler *s, struct waiter *w,
 	t->waiter = w;
 	poke(t->state, WEFT_BLOCKED);
 	next = weft__next(s);
-	if (careful && (unlikely(!weft__fast) || unlikely(t->attention))) {
+	if (careful && (unlikely(!weft__fast) || unlikely(t->attention)))
 		weft__switch_to_careful(s, next);
-		weft__note_runnable(s);
-	} else if (next != t) {
+	else if (next != t)
 		weft__switch_to(s, next);
-	}
+	/* It may be there only since the call began. */
+	weft__note_runnable(s);
 }
 
 /* What a blocking call must return for a kill, a raise, which it consumes, or a

@@ -42,6 +42,9 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
 #ifndef PIDFD_SELF_THREAD
 #define PIDFD_SELF_THREAD -10000
 #endif

@@ -45,6 +45,7 @@ enum {
 	DETACH_ROUNDS = 10,
 	DETACH_ROUND_NS = 10 * 1000 * 1000,
 	STARTER_BYTES = 32 * 1024,
+	STARTER_REST = 64,
 	STACK_MIN_BYTES = 4096
 };
 
@@ -184,10 +185,39 @@ static void make_spare(struct scheduler *s)
 	pthread_mutex_unlock(&registry.mutex);
 }
 
+/* Names the starter to Valgrind, and the stack of the thread itself: it knows one
+ * stack as the current one, of whatever thread, and takes a switch from one that it
+ * does not know into that one for a call or a return. It knows that of the process's
+ * first thread. */
+static void name_stacks(struct scheduler *s)
+{
+	pthread_attr_t attributes;
+	void *low = NULL;
+	size_t size = 0;
+
+	s->starter_id =
+		(unsigned)VALGRIND_STACK_REGISTER(s->starter, s->starter_top);
+	s->own_stack_id = 0;
+	if (gettid() == getpid() ||
+	    pthread_getattr_np(pthread_self(), &attributes))
+		return;
+	if (!pthread_attr_getstack(&attributes, &low, &size))
+		s->own_stack_id = (unsigned)VALGRIND_STACK_REGISTER(
+			low, (char *)low + size);
+	pthread_attr_destroy(&attributes);
+}
+
+static void unname_stacks(const struct scheduler *s)
+{
+	VALGRIND_STACK_DEREGISTER(s->starter_id);
+	if (s->own_stack_id)
+		VALGRIND_STACK_DEREGISTER(s->own_stack_id);
+}
+
 static void unmap_starter(struct scheduler *s)
 {
 	if (weft__on_valgrind)
-		VALGRIND_STACK_DEREGISTER(s->starter_id);
+		unname_stacks(s);
 	munmap(s->starter, STARTER_BYTES);
 }
 
@@ -302,6 +332,7 @@ static void initialise(void)
 	registry.default_class =
 		bytes ? (uint8_t)weft__stack_class((size_t)bytes)
 		      : STACK_DEFAULT_SHIFT - STACK_MIN_SHIFT;
+	weft__ask_for_valgrind();
 	weft__park_read_environment();
 	weft__deadlock_read_environment();
 	weft__offload_read_environment();
@@ -332,10 +363,10 @@ static bool create_parts(struct scheduler *s)
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 	if (s->starter == MAP_FAILED)
 		return false;
-	s->starter_top = (char *)s->starter + STARTER_BYTES;
+	/* Not at the end, where Valgrind takes it for a neighbour's beginning. */
+	s->starter_top = (char *)s->starter + STARTER_BYTES - STARTER_REST;
 	if (weft__on_valgrind)
-		s->starter_id = (unsigned)VALGRIND_STACK_REGISTER(
-			s->starter, s->starter_top);
+		name_stacks(s);
 	if (weft__queue_reserve(s, 0))
 		goto unmap_starter;
 	if (weft__task_create_main(s))

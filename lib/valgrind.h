@@ -12,10 +12,13 @@
 
 #ifdef HAVE_VALGRIND_VALGRIND_H
 #include <valgrind/memcheck.h>
-/* Asked once: the question is ten instructions and six words of stack. */
+/* Asked before there is a stack, and then never again: the question is ten
+ * instructions and six words of stack. */
 extern bool weft__on_valgrind HIDDEN;
+void weft__ask_for_valgrind(void);
 #else
 #define weft__on_valgrind                  false
+#define weft__ask_for_valgrind()           ((void)0)
 #define VALGRIND_STACK_REGISTER(low, high) ((void)(low), (void)(high), 0)
 #define VALGRIND_STACK_DEREGISTER(id)      ((void)(id))
 #define VALGRIND_MAKE_MEM_DEFINED(at, n)   ((void)(at), (void)(n))

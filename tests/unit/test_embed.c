@@ -72,6 +72,56 @@ START_TEST(fd_is_closed_at_the_end_of_the_thread)
 }
 END_TEST
 
+/* Main is in a call when another tasklet makes the descriptor, and returns with no
+ * run or pump in between. */
+static int opened = -1;
+
+static int open_and_tell(void *how)
+{
+	opened = weft_fd();
+	if (*(int *)how == 1)
+		ck_assert_int_eq(weft_channel_send(x, NULL), 0);
+	return 0;
+}
+
+static void *hand_in(void *thread)
+{
+	struct weft_tasklet_options options = { .thread = *(uint64_t *)thread };
+
+	ck_assert(!weft_tasklet_is_null(
+		weft_spawn_with(&options, count_up, NULL)));
+	return NULL;
+}
+
+START_TEST(fd_that_came_while_main_waited)
+{
+	uint64_t here = weft_thread_id();
+	weft_tasklet t;
+	pthread_t thread;
+	struct pollfd p = { .events = POLLIN };
+
+	x = weft_channel_new(0, 0);
+	t = weft_spawn(open_and_tell, &_i);
+	if (_i == 0)
+		ck_assert_int_eq(weft_tasklet_join(t), 0);
+	else if (_i == 1)
+		ck_assert_int_eq(weft_channel_receive(x, NULL), 0);
+	else if (_i == 2)
+		ck_assert_int_eq(weft_schedule(), 0);
+	else
+		ck_assert_int_eq(weft_sleep(1), 0);
+	ck_assert_int_ge(opened, 0);
+	thread = start_thread(hand_in, &here);
+	p.fd = opened;
+	while (!n_done) {
+		ck_assert_int_eq(poll(&p, 1, -1), 1);
+		weft_pump();
+	}
+	join_thread(thread);
+	weft_channel_unref(x);
+}
+END_TEST
+
 /* What was runnable before there was a descriptor. */
 START_TEST(fd_tells_of_what_was_there)
 {
@@ -320,6 +370,7 @@ int main(void)
 {
 	Suite *s = suite_create("embed");
 
+	add_loop(s, "made while main waits", fd_that_came_while_main_waited, 4);
 	add_case(s, "fd", fd_is_one_per_thread,
 		 fd_is_closed_at_the_end_of_the_thread,
 		 fd_tells_of_what_was_there, fd_tells_of_the_own_thread,

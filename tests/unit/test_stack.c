@@ -14,6 +14,7 @@
 
 #include "stack.h"
 #include "support.h"
+#include "valgrind.h"
 
 enum { CLASS = STACK_DEFAULT_SHIFT - STACK_MIN_SHIFT };
 
@@ -255,6 +256,7 @@ int main(void)
 	Suite *s = suite_create("stack");
 	TCase *guard = tcase_create("guard");
 
+	weft__ask_for_valgrind();
 	add_case(s, "use", all_of_a_stack_can_be_used, stacks_do_not_overlap,
 		 tops_are_spread_over_their_pages);
 	if (!UNDER_ASAN && !UNDER_TSAN) {
