@@ -82,12 +82,13 @@ START_TEST(killed_one_may_not_join)
 }
 END_TEST
 
+/* a runs when main waits. */
 START_TEST(foreign_join)
 {
-	play("m: spawn:A join:A m1 send:y1", "M: receive:y M1",
-	     "A: A1 result:7");
+	play("m: spawn:Aa join:A m1 send:y1", "a: send:x1", "M: receive:y M1",
+	     "A: receive:x A1 result:7");
 	ck_assert_str_eq(trace(), "A=7 m1");
-	ck_assert_str_eq(other_trace(), "A1 y=1 M1");
+	ck_assert_str_eq(other_trace(), "x=1 A1 y=1 M1");
 }
 END_TEST
 
