@@ -40,8 +40,7 @@ struct weft_channel {
 	uint32_t mask;         /* of the slots; never changes */
 	_Atomic(uint32_t) special;
 	_Atomic(uint32_t) sent; /* into the buffer, ever [channel.3] */
-	uint32_t
-		send_limit; /* `sent` can grow to this, or beyond: is to be seen */
+	uint32_t send_limit;    /* up to it `sent` grows with no other look */
 	_Atomic(int8_t) preference;
 	_Atomic(bool) schedule_all;
 
@@ -53,7 +52,7 @@ struct weft_channel {
 	struct lock receive_lock;
 	char *receive_slots;        /* never changes */
 	_Atomic(uint32_t) received; /* out of the buffer, ever [channel.3] */
-	uint32_t receive_limit;     /* as send_limit */
+	uint32_t receive_limit;     /* the same for `received` */
 	uint32_t run_began; /* what it was when the buffer was last empty */
 	/* Under both locks: nothing but the buffer has to be looked at. */
 	bool receives_plainly;

@@ -50,8 +50,9 @@ struct weft_tasklet_options {
 /**
  * Blocking calls: every call that can suspend the calling tasklet. Those of
  * channels, groups, locks, I/O and time, weft_tasklet_join(), weft_thread_join(),
- * weft_offload(), and weft_schedule(), weft_schedule_remove(), weft_run(), weft_run_until(),
- * weft_pump() and weft_tasklet_switch(). Besides its own, each may return
+ * weft_offload(), and weft_schedule(), weft_schedule_remove(), weft_run(),
+ * weft_run_until(), weft_pump() and weft_tasklet_switch(). Besides its own, each may
+ * return
  *
  *   -ECANCELED  the tasklet was killed, see weft_tasklet_kill()
  *   -err        an error was raised on it, see weft_tasklet_raise()

@@ -21,32 +21,32 @@
 
 /* Who resumes us leaves our own context where it named its target: that is what
  * @to is afterwards. hint 36 is `bti j`: the landing pad where branch targets are checked. */
-#define ARCH_SWITCH(from, to)                                                 \
-	do {                                                                  \
-		register void *arch_from __asm__("x0") = (from);              \
-		register void *arch_to __asm__("x1") = (to);                  \
-		__asm__ volatile("adr x2, 1f\n\t"                             \
-				 "mov x3, sp\n\t"                             \
-				 "stp x3, x2, [x0, #0]\n\t"                   \
-				 "stp x29, x19, [x0, #16]\n\t"                \
-				 "ldp x3, x2, [x1, #0]\n\t"                   \
-				 "ldp x29, x19, [x1, #16]\n\t"                \
-				 "mov sp, x3\n\t"                             \
-				 "br x2\n"                                    \
-				 "1:\thint #36"                               \
-				 : "+r"(arch_from), "+r"(arch_to)             \
-				 :                                            \
-				 : "x2", "x3", "x4", "x5", "x6", "x7", "x8",  \
-				   "x9", "x10", "x11", "x12", "x13", "x14",   \
-				   "x15", "x16", "x17", "x18", "x20", "x21",  \
-				   "x22", "x23", "x24", "x25", "x26", "x27",  \
-				   "x28", "x30", "v0", "v1", "v2", "v3", "v4", "v5", \
-				   "v6", "v7", "v8", "v9", "v10", "v11",      \
-				   "v12", "v13", "v14", "v15", "v16", "v17",  \
-				   "v18", "v19", "v20", "v21", "v22", "v23",  \
-				   "v24", "v25", "v26", "v27", "v28", "v29",  \
-				   "v30", "v31", "memory", "cc");             \
-		(to) = arch_to;                                               \
+#define ARCH_SWITCH(from, to)                                                  \
+	do {                                                                   \
+		register void *arch_from __asm__("x0") = (from);               \
+		register void *arch_to __asm__("x1") = (to);                   \
+		__asm__ volatile("adr x2, 1f\n\t"                              \
+				 "mov x3, sp\n\t"                              \
+				 "stp x3, x2, [x0, #0]\n\t"                    \
+				 "stp x29, x19, [x0, #16]\n\t"                 \
+				 "ldp x3, x2, [x1, #0]\n\t"                    \
+				 "ldp x29, x19, [x1, #16]\n\t"                 \
+				 "mov sp, x3\n\t"                              \
+				 "br x2\n"                                     \
+				 "1:\thint #36"                                \
+				 : "+r"(arch_from), "+r"(arch_to)              \
+				 :                                             \
+				 : "x2", "x3", "x4", "x5", "x6", "x7", "x8",   \
+				   "x9", "x10", "x11", "x12", "x13", "x14",    \
+				   "x15", "x16", "x17", "x18", "x20", "x21",   \
+				   "x22", "x23", "x24", "x25", "x26", "x27",   \
+				   "x28", "x30", "v0", "v1", "v2", "v3", "v4", \
+				   "v5", "v6", "v7", "v8", "v9", "v10", "v11", \
+				   "v12", "v13", "v14", "v15", "v16", "v17",   \
+				   "v18", "v19", "v20", "v21", "v22", "v23",   \
+				   "v24", "v25", "v26", "v27", "v28", "v29",   \
+				   "v30", "v31", "memory", "cc");              \
+		(to) = arch_to;                                                \
 	} while (0)
 
 /* The control word of a tasklet that keeps its own. */
