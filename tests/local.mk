@@ -14,6 +14,7 @@ UNIT_TESTS = \
 	tests/unit/test_detach \
 	tests/unit/test_embed \
 	tests/unit/test_end \
+	tests/unit/test_engine \
 	tests/unit/test_fork \
 	tests/unit/test_group \
 	tests/unit/test_inbox \
@@ -67,12 +68,14 @@ RINGLESS_TESTS = $(TRACE_TESTS) \
 TEST_CPPFLAGS = -iquote $(top_srcdir)/tests/support $(CHECK_CFLAGS)
 UNIT_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(TEST_CPPFLAGS)
 WRAP_ALLOCATION = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+WRAP_RING = -Wl,--wrap=io_uring_queue_init_params
 LDADD = tests/support/libsupport.la lib/libweft.la $(CHECK_LIBS)
 
 tests_unit_test_context_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_context_LDFLAGS = -static
 tests_unit_test_deadline_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_deadline_LDFLAGS = -static $(WRAP_ALLOCATION)
+tests_unit_test_engine_LDFLAGS = -static $(WRAP_RING)
 tests_unit_test_group_LDFLAGS = -static $(WRAP_ALLOCATION)
 tests_unit_test_inbox_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_inbox_LDFLAGS = -static

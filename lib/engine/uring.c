@@ -17,7 +17,8 @@
  * completions never interrupt a tasklet. liburing maps the ring and prepares
  * operations; filling, showing and reaping are done here, over the same fields,
  * because the flags of enter (NO_IOWAIT, the registered index) must be ours.
- * NO_SQARRAY is left out: liburing 2.3 would write where no array is.
+ * NO_SQARRAY is not asked for here: liburing 2.3 would write where no array is.
+ * From 2.6 on it asks by itself, so what was got is looked at.
  */
 #include "engine.h"
 
@@ -46,6 +47,9 @@
 #endif
 #ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+#ifndef IORING_SETUP_NO_SQARRAY
+#define IORING_SETUP_NO_SQARRAY (1U << 16)
 #endif
 enum { REGISTER_SEND_MSG_RING = 31 };
 
@@ -156,6 +160,15 @@ static _Atomic(unsigned) n_rings;
 #define NOTE_RING(by) ((void)0)
 #endif
 
+/* Entry i of the queue is always number i of the array, where there is one. */
+static void number_entries(struct io_uring *ring)
+{
+	if (ring->flags & IORING_SETUP_NO_SQARRAY)
+		return;
+	for (unsigned i = 0; i < ring->sq.ring_entries; i++)
+		ring->sq.array[i] = i;
+}
+
 static int open_ring(struct engine *e)
 {
 	unsigned workers[2] = { 0, MAX_UNBOUND_WORKERS };
@@ -192,9 +205,7 @@ static int open_ring(struct engine *e)
 	if (rc < 0)
 		goto exit_ring;
 
-	/* Entry i of the queue is always number i of the array. */
-	for (unsigned i = 0; i < ring->sq.ring_entries; i++)
-		ring->sq.array[i] = i;
+	number_entries(ring);
 	e->sq_tail = *ring->sq.ktail;
 	e->n_queued = 0;
 	e->free_operation = NO_OPERATION;
