@@ -176,7 +176,7 @@ static const struct wait_kind joining = { .cancel = call_off,
 					  .is_claimed = is_claimed,
 					  .describe = describe };
 
-int weft__join(struct scheduler *s, weft_tasklet target)
+int weft__join(struct scheduler *s, weft_tasklet target, bool *has_ended)
 {
 	struct weft_task *me = peek(s->current);
 	struct joiner j = { .waiter.task = me,
@@ -184,18 +184,23 @@ int weft__join(struct scheduler *s, weft_tasklet target)
 			    .waiter.kind = &joining };
 	int rc = weft__enter(s);
 
+	*has_ended = false;
 	if (rc)
 		return rc;
-	if (!weft__is_alive(target))
+	*has_ended = !weft__is_alive(target);
+	if (*has_ended)
 		return -ESRCH;
 	if (target.task == me)
 		return -EDEADLK;
 	rc = weft__may_wait(s);
 	if (rc)
 		return rc;
-	if (!weft__join_link(&j, target))
+	*has_ended = !weft__join_link(&j, target);
+	if (*has_ended)
 		return -ESRCH;
 	weft__block(s, &j.waiter, true);
+	/* It has not if this was told of a deadlock. */
+	*has_ended = !j.waiter.called_off && !weft__is_alive(target);
 	return weft__outcome(me, &j.waiter);
 }
 
@@ -203,5 +208,7 @@ WEFT_API int weft_tasklet_join(weft_tasklet t)
 {
 	struct scheduler *s = weft__scheduler();
 
-	return s ? weft__join(s, t) : -errno;
+	bool has_ended;
+
+	return s ? weft__join(s, t, &has_ended) : -errno;
 }

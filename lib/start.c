@@ -166,6 +166,7 @@ WEFT_API int weft_thread_join(uint64_t id)
 	struct scheduler *s = weft__scheduler();
 	struct weft_thread_info info;
 	weft_tasklet main;
+	bool has_ended;
 	int rc;
 
 	if (!s)
@@ -178,8 +179,8 @@ WEFT_API int weft_thread_join(uint64_t id)
 	}
 	if (id == peek(s->thread_id))
 		return -EDEADLK;
-	rc = weft__join(s, main);
-	return rc == 0 || rc == -ESRCH ? take_result(id) : rc;
+	rc = weft__join(s, main, &has_ended);
+	return has_ended ? take_result(id) : rc;
 }
 
 void weft__started_lock(void)

@@ -267,7 +267,9 @@ void weft__join_end(struct scheduler *s, struct weft_task *t, int result);
 void weft__join_forget_others(const struct scheduler *self,
 			      struct weft_task *t);
 
-/* Waits for the end of a tasklet as weft_tasklet_join(), with all its checks. */
-int weft__join(struct scheduler *s, weft_tasklet target);
+/* Waits for the end of a tasklet as weft_tasklet_join(), with all its checks.
+ * @has_ended says whether the tasklet has: no number that is returned does, for
+ * each can be its result or an error that was raised. */
+int weft__join(struct scheduler *s, weft_tasklet target, bool *has_ended);
 
 #endif /* WEFT__TASKLET_H */

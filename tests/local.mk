@@ -21,6 +21,7 @@ UNIT_TESTS = \
 	tests/unit/test_io \
 	tests/unit/test_io_kill \
 	tests/unit/test_offload \
+	tests/unit/test_raised_errors \
 	tests/unit/test_scheduler \
 	tests/unit/test_select \
 	tests/unit/test_stack \
