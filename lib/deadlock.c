@@ -37,7 +37,7 @@
  * may have started others that the list did not have. It looks for itself when it
  * parks, and the caller once more after a pause.
  *
- * Helpers (offload.c) are no strangers, though not in the registry while they are
+ * Helpers (pool.c) are no strangers, though not in the registry while they are
  * not attached: what they can do is to wake the caller of a function that they
  * have, or what that function does. While it is out, the caller's thread is awake
  * or counts as hopeful, as one with an operation of its own does, and until it has
@@ -68,7 +68,7 @@
 #include <unistd.h>
 
 #include "environment.h"
-#include "offload.h"
+#include "pool.h"
 #include "scheduler.h"
 #include "thread.h"
 
@@ -259,7 +259,7 @@ static bool is_stranger(pid_t tid)
 	struct task_stat stat;
 
 	weft__thread_each(match_tid, &unmatched);
-	return unmatched && !weft__offload_is_helper(tid) &&
+	return unmatched && !weft__pool_is_helper(tid) &&
 	       read_stat(tid, &stat) && stat.state != 'Z' &&
 	       stat.state != 'X' && !(stat.flags & PF_IO_WORKER) &&
 	       !is_leaving(tid, stat.start) && !is_sanitizers(tid);

@@ -30,7 +30,7 @@
 static void lock_all(void)
 {
 	weft__started_lock();
-	weft__offload_lock();
+	weft__pool_lock();
 	weft__thread_lock_registry();
 	weft__task_lock_pool();
 	weft__channel_lock_all();
@@ -45,7 +45,7 @@ static void unlock_all(void)
 	weft__channel_unlock_all();
 	weft__task_unlock_pool();
 	weft__thread_unlock_registry();
-	weft__offload_unlock();
+	weft__pool_unlock();
 	weft__started_unlock();
 }
 

@@ -12,10 +12,11 @@ struct scheduler;
 /* Registers the handlers; once per process. */
 void weft__fork_prepare(void);
 
-/* offload.c: the pool's mutex. */
-void weft__offload_lock(void);
-void weft__offload_unlock(void);
-/* Forgets helpers, and calls of other threads. */
+/* pool.c: its mutex. */
+void weft__pool_lock(void);
+void weft__pool_unlock(void);
+
+/* offload.c: forgets helpers, and calls of other threads. */
 void weft__offload_forget_others(struct scheduler *self);
 
 /* group.c: all groups' locks and that of their list. */

@@ -31,6 +31,7 @@ lib_libweft_la_SOURCES = \
 	lib/net.c \
 	lib/offload.c lib/offload.h \
 	lib/park.c lib/park.h \
+	lib/pool.c lib/pool.h \
 	lib/rwlock.c \
 	lib/scheduler.c lib/scheduler.h \
 	lib/select.c \

@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The helper threads of weft_offload(), as the rest of the library sees them.
+ * A tasklet that waits for a job of the pool.
  */
 #ifndef WEFT__OFFLOAD_H
 #define WEFT__OFFLOAD_H
 
 #include <stdbool.h>
-#include <sys/types.h>
 
-/* Whether this is a helper's thread. Under the registry's mutex. */
-bool weft__offload_is_helper(pid_t tid);
+#include "pool.h"
+#include "waiter.h"
 
-/* Reads WEFT_OFFLOAD; once per process. */
-void weft__offload_read_environment(void);
+struct scheduler;
+
+/* On the stack of the tasklet that waits. */
+struct errand {
+	struct waiter waiter; /* first; its result is the job's */
+	struct job job;       /* crew, fn and arg are the caller's to set */
+};
+
+/* Has a helper do the job, and waits for it, whatever the traps say: 0 when it
+ * has been done, or was called off before that (waiter.called_off). Else it was
+ * not started: -EAGAIN or -ENOMEM, see weft__pool_submit(). */
+int weft__run_errand(struct scheduler *s, struct errand *e);
 
 #endif /* WEFT__OFFLOAD_H */

@@ -36,8 +36,8 @@
 #include "deadlock.h"
 #include "environment.h"
 #include "fork.h"
-#include "offload.h"
 #include "park.h"
+#include "pool.h"
 #include "scheduler.h"
 #include "valgrind.h"
 
@@ -172,7 +172,7 @@ static void unregister(struct scheduler *s)
 	else
 		registry.newest = s->older;
 	registry.n--;
-	if (!weft__offload_is_helper(s->tid)) /* which stays */
+	if (!weft__pool_is_helper(s->tid)) /* which stays */
 		weft__deadlock_note_leaving(s->tid);
 	pthread_mutex_unlock(&registry.mutex);
 }
@@ -335,7 +335,7 @@ static void initialise(void)
 	weft__ask_for_valgrind();
 	weft__park_read_environment();
 	weft__deadlock_read_environment();
-	weft__offload_read_environment();
+	weft__pool_read_environment();
 	weft__fork_prepare();
 }
 

@@ -48,8 +48,10 @@ WEFT_BEGIN_DECLS
  *
  * Return: what @fn returned. Otherwise @fn has not been run, and
  *   -EINVAL  @fn is NULL
- *   -EAGAIN  no helper could be started, and there is none (or the block trap is
- *            set); -ENOMEM likewise
+ *   -ENOMEM  there is no helper, and no memory for the stack of one: of a process
+ *            that is short of mappings or of address space, too
+ *   -EAGAIN  there is no helper, and the system allows no more threads; or the
+ *            block trap is set
  *   or what any blocking call may.
  *   If @fn may return one of these itself, it has to tell by way of @arg that it
  *   was it.

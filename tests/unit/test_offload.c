@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -518,6 +519,35 @@ START_TEST(no_helper_to_be_had)
 	ck_assert_int_eq(n_run, 0);
 	ck_assert_int_eq(weft_channel_receive(ch, NULL), -EDEADLK);
 	weft_channel_unref(ch);
+}
+END_TEST
+
+/* No address space for another thread's stack. */
+static void refuse_stacks(void)
+{
+	struct rlimit limit;
+	unsigned long n_pages;
+	FILE *statm = fopen("/proc/self/statm", "re");
+
+	ck_assert_ptr_nonnull(statm);
+	ck_assert_int_eq(fscanf(statm, "%lu", &n_pages), 1);
+	fclose(statm);
+	ck_assert_int_eq(getrlimit(RLIMIT_AS, &limit), 0);
+	limit.rlim_cur = (n_pages + 256) * (unsigned long)sysconf(_SC_PAGESIZE);
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+/* Want of memory is told from a limit on threads, though pthread_create() gives
+ * the same error for both. */
+START_TEST(no_memory_for_a_helper)
+{
+	if (UNDER_ASAN || UNDER_TSAN)
+		return;
+	ck_assert_int_ge(weft_sleep(0), 0); /* attached */
+	refuse_stacks();
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(weft_offload(count_run, NULL), -ENOMEM);
+	ck_assert_int_eq(n_run, 0);
 }
 END_TEST
 
@@ -1151,8 +1181,8 @@ int main(void)
 		 kill_in_the_middle_of_the_queue, kill_while_running,
 		 deadline_while_queued, deadline_while_running);
 	add_case(s, "helpers", idle_helpers_go_away, no_helper_to_be_had,
-		 one_helper_to_be_had, function_ends_its_thread,
-		 last_helper_ends);
+		 no_memory_for_a_helper, one_helper_to_be_had,
+		 function_ends_its_thread, last_helper_ends);
 	add_case(s, "weft on helpers", function_uses_weft,
 		 attached_function_ends_its_thread);
 	add_loop(s, "nested", function_offloads, 2);
