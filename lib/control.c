@@ -2,7 +2,18 @@
 /*
  * What tasklets do to each other: insert, remove, run, switch, kill, raise.
  *
- * On one thread they do it themselves. Other threads ask by bits in the
+ * On one thread they do it themselves. [task.3] A handle is a descriptor and an id,
+ * and the descriptor may have another tenant since, even one that its spawner, on
+ * another thread, is just handing to the caller's. So "on one thread" is asked of
+ * the owner first and of the id after that. A birth stores the owner (release)
+ * after the id before has been cleared, and the id (release) after the owner. Who
+ * reads (acquire) the caller's thread as the owner that a later tenant has, finds
+ * that its own id has gone. If the id is there and the tasklet has been admitted,
+ * only the caller's thread can end it, and the descriptor is the tasklet's while
+ * the caller acts. One that is not admitted yet is not in the owner's books, and is
+ * asked like one of another thread. (tests/model/handle.pml)
+ *
+ * Other threads ask by bits in the
  * tasklet's word, beside its id, in one compare-exchange: it fails when the id is
  * not the handle's any more, so a request never reaches a later tenant of the
  * memory. Whoever sets REQUEST_QUEUED hands the descriptor in; until the owner
@@ -35,20 +46,35 @@ static int hand_in(struct scheduler *s, struct weft_task *t)
 	return -ESRCH;
 }
 
-/* Asks the owner, another thread, to do something with its tasklet. */
-static int request(struct scheduler *s, weft_tasklet t, unsigned request)
+/* Sets some bits for the owner to see and clears others, which they replace. False:
+ * the tasklet has ended. @queued: the descriptor is in its owner's inbox already, or
+ * about to be. */
+static bool set_bits(weft_tasklet t, unsigned set, unsigned clear, bool *queued)
 {
 	/* acquire: pairs with the release of the id at birth [task.1] */
 	uint64_t word =
 		atomic_load_explicit(&t.task->word, memory_order_acquire);
+	uint64_t to;
 
 	do {
 		if (word >> WORD_BITS != t.id)
-			return -ESRCH;
+			return false;
+		to = (word & ~(uint64_t)clear) | set | REQUEST_QUEUED;
 	} while (!atomic_compare_exchange_weak_explicit(
-		&t.task->word, &word, word | request | REQUEST_QUEUED,
-		memory_order_acq_rel, memory_order_acquire)); /* [task.1] */
-	return word & REQUEST_QUEUED ? 0 : hand_in(s, t.task);
+		&t.task->word, &word, to, memory_order_acq_rel,
+		memory_order_acquire)); /* [task.1] */
+	*queued = word & REQUEST_QUEUED;
+	return true;
+}
+
+static int request(struct scheduler *s, weft_tasklet t, unsigned set,
+		   unsigned clear)
+{
+	bool queued;
+
+	if (!set_bits(t, set, clear, &queued))
+		return -ESRCH;
+	return queued ? 0 : hand_in(s, t.task);
 }
 
 static int request_raise(struct scheduler *s, weft_tasklet t, int err)
@@ -90,19 +116,13 @@ static void call_off_if_open(struct scheduler *s, struct weft_task *t)
 static void interrupt_as_requested(struct scheduler *s, struct weft_task *t,
 				   uint64_t word)
 {
-	if (word & REQUEST_KILL && !weft__task_interrupt(s, t, 0))
-		return;
+	if (word & REQUEST_KILL)
+		weft__task_interrupt(s, t, 0);
 	/* It may have been consumed, or replaced and be requested again. */
 	if (word & REQUEST_RAISE && weft__task_lock(t, word >> WORD_BITS)) {
-		int err = t->err;
-
 		word = weft__task_unlock(t, 0, REQUEST_RAISE);
 		if (!(word & REQUEST_RAISE))
 			return;
-		if (weft__task_is_fresh(t)) {
-			weft__task_interrupt(s, t, err);
-			return;
-		}
 		/* `err` is there already, or a later one that replaces it. */
 		t->attention |= ATTENTION_RAISED;
 		call_off_if_open(s, t);
@@ -131,6 +151,8 @@ static void requested(struct scheduler *s, struct weft_task *t, bool is_refused)
 		(void)weft__run_first(s, t);
 	else if (word & REQUEST_INSERT)
 		(void)weft__insert(s, t);
+	else if (word & REQUEST_REMOVE)
+		weft__remove_as_requested(s, t);
 	if (unlikely(word & (REQUEST_KILL | REQUEST_RAISE)))
 		interrupt_as_requested(s, t, word);
 }
@@ -150,7 +172,8 @@ void weft__task_request_refused(struct scheduler *s, struct weft_task *t)
 /* What the four calls have in common. */
 struct control {
 	int (*here)(struct scheduler *s, struct weft_task *t);
-	unsigned request; /* 0: not for tasklets of other threads */
+	unsigned request;  /* 0: not for tasklets of other threads */
+	unsigned replaces; /* requests that it takes the place of */
 };
 
 /* What others handed in comes first: it may be about the very tasklet. And two
@@ -159,6 +182,31 @@ static void look_first(struct scheduler *s)
 {
 	if (weft__must_look(s))
 		weft__look_around(s);
+}
+
+static bool is_mine(struct scheduler *s, weft_tasklet t, unsigned unless)
+{
+	uint64_t word;
+
+	/* acquire: who finds the owner of a later tenant finds, below, that the id
+	 * has gone [task.3] */
+	if (atomic_load_explicit(&t.task->owner, memory_order_acquire) != s)
+		return false;
+	word = atomic_load_explicit(&t.task->word, memory_order_acquire);
+	return word >> WORD_BITS == t.id && !(word & unless);
+}
+
+/* Whether the caller's thread owns the tasklet, and has admitted it: then it alone
+ * can end it, and may act on the descriptor itself. */
+static bool is_here(struct scheduler *s, weft_tasklet t)
+{
+	if (is_mine(s, t, REQUEST_NEW))
+		return true;
+	if (!is_mine(s, t, 0))
+		return false;
+	/* It is on its way here. */
+	weft__take_handed_in(s);
+	return is_mine(s, t, REQUEST_NEW);
 }
 
 static int control(weft_tasklet t, const struct control *c)
@@ -171,7 +219,7 @@ static int control(weft_tasklet t, const struct control *c)
 	look_first(s);
 	if (!weft__is_alive(t))
 		return -ESRCH;
-	if (peek(t.task->owner) == s) {
+	if (is_here(s, t)) {
 		rc = c->here(s, t.task);
 		weft__note_runnable(s);
 		return rc;
@@ -180,35 +228,58 @@ static int control(weft_tasklet t, const struct control *c)
 		return -EXDEV;
 	if (peek(t.task->state) == WEFT_BLOCKED)
 		return weft__is_alive(t) ? -EBUSY : -ESRCH;
-	return request(s, t, c->request);
+	return request(s, t, c->request, c->replaces);
 }
 
 WEFT_API int weft_tasklet_insert(weft_tasklet t)
 {
-	static const struct control insert = { weft__insert, REQUEST_INSERT };
+	static const struct control insert = { weft__insert, REQUEST_INSERT,
+					       REQUEST_REMOVE };
 
 	return control(t, &insert);
 }
 
 WEFT_API int weft_tasklet_remove(weft_tasklet t)
 {
-	static const struct control remove = { weft__remove, 0 };
+	static const struct control remove = { weft__remove, REQUEST_REMOVE,
+					       REQUEST_INSERT | REQUEST_RUN };
 
 	return control(t, &remove);
 }
 
 WEFT_API int weft_tasklet_run(weft_tasklet t)
 {
-	static const struct control run = { weft__run_now, REQUEST_RUN };
+	static const struct control run = { weft__run_now, REQUEST_RUN,
+					    REQUEST_REMOVE };
 
 	return control(t, &run);
 }
 
 WEFT_API int weft_tasklet_switch(weft_tasklet t)
 {
-	static const struct control change = { weft__switch_now, 0 };
+	static const struct control change = { weft__switch_now, 0, 0 };
 
 	return control(t, &change);
+}
+
+/* Nothing here takes a lock, waits, or touches what the owner alone may: a handler
+ * can have interrupted anything. The doorbell is one that needs no ring of the
+ * caller's. If the owner's inbox has closed meanwhile, the descriptor is left to
+ * nobody: there is no list here that a handler could put it on. */
+WEFT_API int weft_tasklet_notify(weft_tasklet t)
+{
+	int before = errno;
+	bool queued;
+	int rc = 0;
+
+	if (!weft__is_alive(t) ||
+	    !set_bits(t, REQUEST_INSERT, REQUEST_REMOVE, &queued))
+		return -ESRCH;
+	if (!queued && !weft__hand_in(&weft__unattached, peek(t.task->owner),
+				      weft__task_link(t.task)))
+		rc = -ESRCH;
+	errno = before;
+	return rc;
 }
 
 /* --- kill and raise --- */
@@ -226,27 +297,17 @@ static void mark(struct weft_task *t, int err)
 	t->attention |= ATTENTION_RAISED;
 }
 
-bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err)
+void weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err)
 {
-	uint8_t state = peek(t->state);
-
-	if (weft__task_is_fresh(t)) {
-		if (state == WEFT_RUNNABLE)
-			weft__queue_remove(s, t);
-		weft__task_end_unstarted(s, t, err ? -err : -ECANCELED);
-		return false;
-	}
 	mark(t, err);
 	call_off_if_open(s, t);
-	return true;
 }
 
 /* Whether an immediate interruption of @t would be followed by a switch. */
 static bool would_switch(const struct weft_task *t)
 {
-	return !weft__task_is_fresh(t) &&
-	       (is_open(t) ||
-		peek(((struct weft_task *)t)->state) == WEFT_RUNNABLE);
+	return is_open(t) ||
+	       peek(((struct weft_task *)t)->state) == WEFT_RUNNABLE;
 }
 
 static int interrupt_here(struct scheduler *s, struct weft_task *t, int err,
@@ -262,7 +323,8 @@ static int interrupt_here(struct scheduler *s, struct weft_task *t, int err,
 	}
 	if (at_once && would_switch(t) && weft__is_trapped(s))
 		return -EPERM;
-	if (!weft__task_interrupt(s, t, err) || !at_once)
+	weft__task_interrupt(s, t, err);
+	if (!at_once)
 		return 0;
 	/* What was asked back from the kernel may be here already. */
 	if (peek(t->state) == WEFT_BLOCKED)
@@ -282,12 +344,12 @@ static int interrupt(weft_tasklet t, int err, unsigned flags)
 	look_first(s);
 	if (!weft__is_alive(t))
 		return -ESRCH;
-	/* If another tenant has come since, the request finds its id. */
+	/* If another tenant has come since, nothing below finds the id. */
 	if (!err && weft__task_is_main(t.task))
 		err = ECANCELED;
-	if (peek(t.task->owner) != s)
+	if (!is_here(s, t))
 		return err ? request_raise(s, t, err)
-			   : request(s, t, REQUEST_KILL);
+			   : request(s, t, REQUEST_KILL, 0);
 	rc = interrupt_here(s, t.task, err, flags);
 	weft__note_runnable(s);
 	return rc;

@@ -13,8 +13,10 @@
  * it when it has waited; and if main has only given way, there is something
  * runnable: main.
  *
- * Looking around takes the mark away. Who does it outside of a pump has the
- * descriptor made readable, so that the next pump sets things right.
+ * Taking in what was handed in takes the mark away. Where that is done (park.c),
+ * outside of a pump, the descriptor is made readable, so that the next pump sets
+ * things right; so is it after any look around. Whatever a call does with what it
+ * found, and wherever it returns, nothing is forgotten.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -138,5 +140,4 @@ void weft__embedding_renew(struct scheduler *s)
 	if (fd >= 0)
 		close(fd);
 	weft__engine_signal(s);
-	weft__embedding_settle(s);
 }

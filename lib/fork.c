@@ -74,14 +74,16 @@ static void go_on_in_child(void)
 		poke(self->inbox.ringers, 0);
 		self->used_word = NULL; /* no channel has a spinner any more */
 		weft__engine_renew(self);
+		/* before anybody is told through the parent's descriptor */
+		weft__embedding_renew(self);
 		weft__take_handed_in(self);
 	}
 	weft__sync_forget_others(self);
 	weft__offload_forget_others(self);
 	weft__task_forget_others(self);
 	weft__group_forget_members(self);
-	if (self)
-		weft__embedding_renew(self);
+	if (self && self->embedding)
+		weft__embedding_settle(self);
 }
 
 void weft__fork_prepare(void)

@@ -188,11 +188,18 @@ static void deliver(struct scheduler *s, uintptr_t link)
 	}
 }
 
+/* What an exchange by the owner found in the inbox. With it a mark is gone by which
+ * others knew whom to tell (embed.c). */
+static void take(struct scheduler *s, uintptr_t word)
+{
+	deliver(s, weft__inbox_list(word));
+	weft__note_runnable(s);
+}
+
 void weft__take_handed_in(struct scheduler *s)
 {
-	deliver(s, weft__inbox_list(atomic_exchange_explicit(
-			   &s->inbox.word, INBOX_EMPTY,
-			   memory_order_acquire))); /* [inbox.1] */
+	take(s, atomic_exchange_explicit(&s->inbox.word, INBOX_EMPTY,
+					 memory_order_acquire)); /* [inbox.1] */
 }
 
 uintptr_t weft__inbox_close(struct scheduler *s)
@@ -351,7 +358,7 @@ static bool is_deadlock(struct scheduler *s, uint64_t n_attached,
 
 		if (!weft__inbox_is_parked(word))
 			weft__count_awake(-1); /* somebody has rung, too */
-		deliver(s, weft__inbox_list(word));
+		take(s, word);
 		return true;
 	}
 	s->recheck_ns = s->recheck_ns ? s->recheck_ns * 2 : RECHECK_LEAST_NS;
@@ -374,7 +381,7 @@ static void wake_up(struct scheduler *s, bool is_hopeful)
 		weft__count_awake(-1);
 	if (is_hopeful)
 		weft__count_hopeful(-1);
-	deliver(s, weft__inbox_list(word));
+	take(s, word);
 }
 
 /* Gives back the memory of stacks that have not been used for a while, if it is

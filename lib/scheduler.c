@@ -12,7 +12,9 @@
  * The budget counts switches down. When it is used up, or when another thread
  * has handed something in, the next to give way looks around: at the inbox,
  * timers, and the engine, so that two tasklets who only run each other starve
- * nobody.
+ * nobody. Entering the engine is dear, so that is done when the budget is used up,
+ * and then the count begins anew; others who look around in between, for each
+ * switch even, do not put it off.
  */
 #include "scheduler.h"
 
@@ -156,7 +158,7 @@ static void queue_turn_to(struct scheduler *s, struct weft_task *t)
 
 uint64_t weft__switches_since_look(const struct scheduler *s)
 {
-	return (uint64_t)(SWITCHES_BETWEEN_LOOKS - s->budget);
+	return (uint64_t)(s->counted - s->budget);
 }
 
 static void fire_timers(struct scheduler *s)
@@ -185,13 +187,16 @@ void weft__look_around(struct scheduler *s)
 	bool is_due = s->budget <= 0;
 
 	poke(s->switches, peek(s->switches) + weft__switches_since_look(s));
-	s->budget = SWITCHES_BETWEEN_LOOKS;
+	if (is_due)
+		s->budget = SWITCHES_BETWEEN_LOOKS;
+	s->counted = s->budget;
 	/* relaxed: taking the content is what orders it [inbox.1] */
 	if (peek(s->inbox.word) != INBOX_EMPTY)
 		weft__take_handed_in(s);
 	if (is_due || weft__engine_has_news(&s->engine))
 		weft__engine_poll(s);
 	fire_timers(s);
+	weft__note_runnable(s);
 }
 
 #ifdef WEFT__SANITIZED
@@ -212,6 +217,7 @@ bool weft__begin_callback(struct scheduler *s)
 	bool was_inside = s->in_callback;
 
 	s->in_callback = true;
+	peek(s->current)->flags |= TASK_IN_CALLBACK;
 	weft__choose_ways(s);
 	return was_inside;
 }
@@ -219,6 +225,8 @@ bool weft__begin_callback(struct scheduler *s)
 void weft__end_callback(struct scheduler *s, bool was_inside)
 {
 	s->in_callback = was_inside;
+	if (!was_inside)
+		peek(s->current)->flags &= (uint8_t)~TASK_IN_CALLBACK;
 	weft__choose_ways(s);
 }
 
@@ -303,9 +311,21 @@ int weft__interruption(struct weft_task *t)
 	return rc;
 }
 
+/* The caller has left the ring: whoever is next runs. */
+static void leave_ring(struct scheduler *s, struct weft_task *t)
+{
+	poke(t->state, WEFT_PAUSED);
+	weft__switch_to_careful(s, weft__next(s));
+}
+
 static void give_way(struct scheduler *s, struct weft_task *t)
 {
 	weft__look_around(s);
+	if (unlikely(t->flags & TASK_TO_PAUSE)) {
+		t->flags &= (uint8_t)~TASK_TO_PAUSE;
+		leave_ring(s, t);
+		return;
+	}
 	weft__switch_to_careful(s, weft__rotate(s, t));
 }
 
@@ -313,12 +333,17 @@ int weft__enter_slowly(struct scheduler *s)
 {
 	struct weft_task *t = peek(s->current);
 	bool was_refused = t->flags & TASK_WAS_REFUSED;
-	int rc = weft__interruption(t);
+	int rc;
 
-	if (!rc)
+	if (s->in_callback)
+		return -EPERM;
+	rc = weft__interruption(t);
+	if (!rc) {
 		t->flags &= (uint8_t)~TASK_WAS_REFUSED;
-	else if (was_refused && !weft__is_trapped(s))
+	} else if (was_refused && !weft__is_trapped(s)) {
+		s->budget--;
 		give_way(s, t);
+	}
 	return rc;
 }
 
@@ -327,6 +352,8 @@ static int schedule_carefully(struct scheduler *s)
 	struct weft_task *t = peek(s->current);
 	int rc;
 
+	if (s->in_callback)
+		return -EPERM;
 	if (!weft__is_trapped(s)) {
 		give_way(s, t);
 		weft__note_runnable(s);
@@ -340,7 +367,11 @@ static NOINLINE int schedule_slowly(void)
 {
 	struct scheduler *s = weft__scheduler();
 
-	return s ? schedule_carefully(s) : -errno;
+	if (!s)
+		return -errno;
+	if (!weft__fast)
+		s->budget--; /* as who takes the fast way has done already */
+	return schedule_carefully(s);
 }
 
 WEFT_API int weft_schedule(void)
@@ -358,13 +389,6 @@ WEFT_API int weft_schedule(void)
 	if (unlikely(t->attention))
 		return weft__interruption(t);
 	return COME_BACK_TO_SAME(s, 0);
-}
-
-/* The caller has left the ring: whoever is next runs. */
-static void leave_ring(struct scheduler *s, struct weft_task *t)
-{
-	poke(t->state, WEFT_PAUSED);
-	weft__switch_to_careful(s, weft__next(s));
 }
 
 WEFT_API int weft_schedule_remove(void)
@@ -556,6 +580,9 @@ static int run_others(bool is_pump, int64_t deadline)
 	if (unlikely(rc))
 		return rc;
 	stay_inside(s, &f);
+	/* Whatever ended it: what was submitted has reached the kernel. */
+	if (is_pump || unlikely(s->embedding))
+		weft__engine_poll(s);
 	if (unlikely(s->embedding))
 		weft__embedding_settle(s);
 	return f.interrupted ? weft__interruption(f.task) : f.result;
@@ -634,6 +661,7 @@ int weft__insert(struct scheduler *s, struct weft_task *t)
 {
 	int rc = check_state(t);
 
+	t->flags &= (uint8_t)~TASK_TO_PAUSE;
 	if (rc || peek(t->state) == WEFT_RUNNABLE)
 		return rc;
 	unpause(s, t);
@@ -645,6 +673,7 @@ int weft__run_first(struct scheduler *s, struct weft_task *t)
 {
 	int rc = check_state(t);
 
+	t->flags &= (uint8_t)~TASK_TO_PAUSE;
 	if (rc || t == peek(s->current))
 		return rc;
 	if (peek(t->state) == WEFT_RUNNABLE)
@@ -694,6 +723,14 @@ int weft__switch_now(struct scheduler *s, struct weft_task *t)
 	poke(me->state, WEFT_PAUSED);
 	switch_to_anywhere(s, t);
 	return weft__interruption(me);
+}
+
+void weft__remove_as_requested(struct scheduler *s, struct weft_task *t)
+{
+	if (t == peek(s->current) && peek(t->state) == WEFT_RUNNABLE)
+		t->flags |= TASK_TO_PAUSE;
+	else
+		(void)weft__remove(s, t);
 }
 
 int weft__remove(struct scheduler *s, struct weft_task *t)

@@ -29,8 +29,8 @@
 #include "timer.h"
 #include "waiter.h"
 
-/* How many switches may pass before other threads' requests are not the only
- * thing looked at: timers and completions are too. */
+/* How many switches may pass until the engine is entered: what has been queued for
+ * the kernel is handed in, and what the kernel holds back is fetched. */
 enum { SWITCHES_BETWEEN_LOOKS = 64 };
 
 /* How far ahead of the cursor descriptors and stacks are fetched. */
@@ -60,7 +60,8 @@ struct scheduler {
 	_Atomic(uint32_t) head;
 	_Atomic(uint32_t) tail;
 	_Atomic(uint32_t) n_tombstones;
-	int32_t budget; /* switches until the next look at timers and the engine */
+	int32_t budget; /* switches until the engine is entered, at the latest */
+	int32_t counted; /* what it was when `switches` was last written */
 	const void *left_from; /* where the call that switched returns to */
 	weft_schedule_fn on_schedule;
 	struct weft_task *free_tasks;
@@ -78,6 +79,9 @@ struct scheduler {
 	unsigned starter_id; /* Valgrind's, and of the thread's own stack */
 	unsigned own_stack_id;
 	struct arch_fpu fpu; /* the thread's, while a tasklet has its own */
+
+	struct weft_task *refused; /* waiting for an end, see tasklet.c */
+	bool is_refusing;
 
 	/* what makes calls take the careful way, see weft__fast */
 	int trap_level;
@@ -244,8 +248,9 @@ static INLINE struct weft_task *weft__switch_tasks(struct weft_task *from,
 }
 #endif
 
-/* Looks at what other threads handed in, at timers and at completions. Never
- * waits, never switches; may make tasklets runnable. */
+/* Looks at what other threads handed in, at timers and at completions; enters the
+ * engine when that is due, however often it is called. Never waits, never switches;
+ * may make tasklets runnable, and tells who drives the thread from outside. */
 void weft__look_around(struct scheduler *s);
 
 /* Whether there is something to look at. Counts a switch. */
@@ -409,12 +414,13 @@ int weft__enter_slowly(struct scheduler *s);
 /* To be asked by a blocking call before it does anything, if there is
  * attention to pay: 0, or what it must return at once. From the second refusal
  * in a row on it gives way first, so that a tasklet which ignores errors cannot
- * freeze its thread. */
+ * freeze its thread. In a callback it is -EPERM, and nothing is consumed. */
 static INLINE int weft__enter(struct scheduler *s)
 {
 	struct weft_task *t = peek(s->current);
 
-	if (likely(!t->attention) && likely(!(t->flags & TASK_WAS_REFUSED)))
+	if (likely(!t->attention) &&
+	    likely(!(t->flags & (TASK_WAS_REFUSED | TASK_IN_CALLBACK))))
 		return 0;
 	return weft__enter_slowly(s);
 }
@@ -433,6 +439,10 @@ uint64_t weft__switches_since_look(const struct scheduler *s);
 /* Control of tasklets of this thread that have not ended. 0 or -EBUSY. */
 int weft__insert(struct scheduler *s, struct weft_task *t);
 int weft__remove(struct scheduler *s, struct weft_task *t);
+
+/* The same for another thread: the current one is paused when it next gives way. */
+void weft__remove_as_requested(struct scheduler *s, struct weft_task *t);
+
 int weft__run_first(struct scheduler *s, struct weft_task *t); /* the next */
 int weft__run_now(struct scheduler *s, struct weft_task *t);   /* rule R3 */
 int weft__switch_now(struct scheduler *s, struct weft_task *t);

@@ -43,7 +43,8 @@ enum {
 	SLABS_AT_ONCE = 16,
 	TASKS_PER_SLAB =
 		(SLAB_BYTES - 128) / (sizeof(struct weft_task) + NAME_SIZE),
-	IDS_AT_ONCE = 4096
+	IDS_AT_ONCE = 4096,
+	ABANDON_ROUNDS = 10
 };
 
 /* A name is written by the creator and may be read by anybody at any time:
@@ -219,6 +220,10 @@ WEFT_API int weft_defer(void (*fn)(void *arg), void *arg)
 	if (!d)
 		return -ENOMEM;
 	t = peek(s->current);
+	if (!weft__task_id(t)) { /* in the schedule callback of its end */
+		free(d);
+		return -ESRCH;
+	}
 	*d = (struct deferred){ .before = t->deferred, .fn = fn, .arg = arg };
 	t->deferred = d;
 	return 0;
@@ -237,6 +242,7 @@ void weft__task_run_deferred(struct scheduler *s, struct weft_task *t)
 	}
 }
 
+/* Of a tasklet that does not get to what it deferred. */
 static void free_deferred(struct weft_task *t)
 {
 	while (t->deferred) {
@@ -263,10 +269,12 @@ static INLINE void retire(struct scheduler *s, struct weft_task *t, int result)
 			weft__join_end(s, t, result);
 			return;
 		}
-		/* nobody else is there */
+		/* nobody else is there, but for a handler of a signal */
 		if (__libc_single_threaded) {
-			poke(t->word, word & REQUEST_QUEUED);
-			return;
+			if (likely(arch_change_alone(&t->word, &word,
+						     word & REQUEST_QUEUED)))
+				return;
+			continue;
 		}
 		/* release: who finds the id gone finds the end before it
 		 * [task.1]; acquire: what a joiner that called off has written,
@@ -296,23 +304,62 @@ static INLINE void let_go(struct scheduler *s, struct weft_task *t)
 		weft__task_release(s, t);
 }
 
-void weft__task_end_unstarted(struct scheduler *s, struct weft_task *t,
-			      int result)
+/* What its creator has to take back of one that will not run. */
+static void (*take_drop(struct weft_task *t))(void *arg)
 {
-	bool was_inside = weft__begin_callback(s);
+	void (*drop)(void *arg) =
+		t->attention & ATTENTION_HAS_DROP ? t->drop : NULL;
 
-	tell_failure(t, result);
-	weft__end_callback(s, was_inside);
-	retire(s, t, result);
-	let_go(s, t);
+	t->attention &= (uint8_t)~ATTENTION_HAS_DROP;
+	t->deferred = NULL;
+	return drop;
 }
 
+/* Ends one that never ran, is in no queue, and has no stack to run anything on:
+ * what is the user's runs on the caller's, and must not switch. */
+static void end_without_stack(struct scheduler *s, struct weft_task *t,
+			      int result)
+{
+	void (*drop)(void *arg) = take_drop(t);
+	void *arg = t->arg;
+	bool was_inside = weft__begin_callback(s);
+
+	/* It may be the current one. */
+	t->scopes = NULL;
+	t->data = NULL;
+	if (drop)
+		drop(arg);
+	weft__task_run_deferred(s, t);
+	tell_failure(t, result);
+	weft__end_callback(s, was_inside);
+	weft__drop_scopes(s, t);
+	retire(s, t, result);
+}
+
+/* It may be called from anywhere that requests are taken in, and what it calls may
+ * have more of them taken in: so those wait in a list for the first call, or the
+ * stack would grow with their number. */
 void weft__task_refuse(struct scheduler *s, struct weft_task *t, int result)
 {
+	struct weft_task **last = &s->refused;
+
 	/* What the end counts out. */
 	poke(s->alive, peek(s->alive) + 1);
 	s->stacks.classes[t->stack_class].promised++;
-	weft__task_end_unstarted(s, t, result);
+	t->position = (uint32_t)-result; /* it is in no queue */
+	t->next_free = NULL;
+	while (*last)
+		last = &(*last)->next_free;
+	*last = t;
+	if (s->is_refusing)
+		return;
+	s->is_refusing = true;
+	while ((t = s->refused)) {
+		s->refused = t->next_free;
+		end_without_stack(s, t, -(int)t->position);
+		let_go(s, t);
+	}
+	s->is_refusing = false;
 }
 
 /* Goes from a tasklet that has ended to the next one, for good. */
@@ -364,8 +411,10 @@ static NOINLINE _Noreturn void end_slowly(struct scheduler *s,
 		arch_fpu_load(&s->fpu);
 	retire(s, t, result);
 	next = weft__next(s);
-	if (s->on_schedule)
+	if (s->on_schedule) {
 		next = weft__tell_switch(s, from, next);
+		weft__drop_scopes(s, t); /* begun in the callback */
+	}
 	leave_to(s, t, next);
 }
 
@@ -380,6 +429,28 @@ WEFT_NORETURN WEFT_API void weft_exit(int result)
 	end_slowly(s, peek(s->current), result);
 }
 
+/* For one about which there is something to look at before it runs: it may have
+ * been killed or raised on, and then ends here, on its own turn and stack. */
+static NOINLINE void begin_slowly(struct scheduler *s, struct weft_task *t)
+{
+	void (*drop)(void *arg) = take_drop(t);
+	void *arg = t->arg;
+	int result = weft__interruption(t);
+
+	if (t->attention & ATTENTION_OWN_FPU) {
+		arch_fpu_save(&s->fpu);
+		arch_fpu_load(&t->fpu);
+	}
+	if (!result)
+		return;
+	t->scopes = NULL;
+	t->data = NULL;
+	t->n_shields++;
+	if (drop)
+		drop(arg);
+	end_slowly(s, t, result);
+}
+
 /* The first function on a tasklet's stack. */
 static _Noreturn void run_tasklets(void *first)
 {
@@ -392,10 +463,8 @@ static _Noreturn void run_tasklets(void *first)
 		void *arg = t->arg;
 		int result;
 
-		if (unlikely(t->attention & ATTENTION_OWN_FPU)) {
-			arch_fpu_save(&s->fpu);
-			arch_fpu_load(&t->fpu);
-		}
+		if (unlikely(t->attention))
+			begin_slowly(s, t);
 		t->scopes = NULL;
 		t->data = NULL;
 		result = fn(arg);
@@ -445,16 +514,14 @@ static _Noreturn void start(void *task)
 	struct weft_task *t = task;
 	struct scheduler *s = peek(t->owner);
 	char *top = weft__stack_take(&s->stacks, t->stack_class);
-	bool was_inside;
+	int result;
 
 	if (likely(top)) {
 		t->stack = top;
 		weft__context_begin(top, run_tasklets, t);
 	}
-	was_inside = weft__begin_callback(s);
-	tell_failure(t, -ENOMEM);
-	weft__end_callback(s, was_inside);
-	retire(s, t, -ENOMEM);
+	result = weft__interruption(t);
+	end_without_stack(s, t, result ? result : -ENOMEM);
 	leave_to(s, t, weft__next(s));
 }
 
@@ -475,7 +542,9 @@ static INLINE void move_in(struct weft_task *t, struct scheduler *owner,
 	t->stack = NULL;
 	t->fn = fn;
 	t->arg = arg;
-	poke(t->owner, owner);
+	/* release: who finds this owner finds the id of the tenant before gone
+	 * [task.3] */
+	atomic_store_explicit(&t->owner, owner, memory_order_release);
 	poke(t->state, (uint8_t)state);
 	weft__context_make(&t->context, owner->starter_top, start, t);
 	/* release: who finds the id finds the owner [task.1] */
@@ -560,6 +629,10 @@ static void fill_in(struct weft_task *t, const struct weft_tasklet_options *o)
 	if (o->own_fpu) {
 		t->attention |= ATTENTION_OWN_FPU;
 		arch_fpu_save(&t->fpu);
+	}
+	if (o->drop) {
+		t->attention |= ATTENTION_HAS_DROP;
+		t->drop = o->drop;
 	}
 }
 
@@ -740,6 +813,14 @@ WEFT_API bool weft_tasklet_alive(weft_tasklet t)
 	return weft__is_alive(t);
 }
 
+/* Whether what was read of a tasklet, after weft__is_alive(), was this tenant's. */
+static bool was_alive(weft_tasklet t)
+{
+	/* acquire: it was read before the id is read again [task.3] */
+	atomic_thread_fence(memory_order_acquire);
+	return weft__is_alive(t);
+}
+
 WEFT_API enum weft_state weft_tasklet_state(weft_tasklet t)
 {
 	enum weft_state state;
@@ -751,8 +832,7 @@ WEFT_API enum weft_state weft_tasklet_state(weft_tasklet t)
 	state = (enum weft_state)peek(t.task->state);
 	if (state == WEFT_RUNNABLE && peek(owner->current) == t.task)
 		state = WEFT_RUNNING;
-	/* It may have ended while we looked. */
-	return weft__is_alive(t) ? state : WEFT_DEAD;
+	return was_alive(t) ? state : WEFT_DEAD;
 }
 
 WEFT_API bool weft_tasklet_is_main(weft_tasklet t)
@@ -762,7 +842,7 @@ WEFT_API bool weft_tasklet_is_main(weft_tasklet t)
 	if (!weft__is_alive(t))
 		return false;
 	is_main = weft__task_is_main(t.task);
-	return is_main && weft__is_alive(t);
+	return is_main && was_alive(t);
 }
 
 WEFT_API uint64_t weft_tasklet_thread(weft_tasklet t)
@@ -772,7 +852,7 @@ WEFT_API uint64_t weft_tasklet_thread(weft_tasklet t)
 	if (!weft__is_alive(t))
 		return 0;
 	id = peek(peek(t.task->owner)->thread_id);
-	return weft__is_alive(t) ? id : 0;
+	return was_alive(t) ? id : 0;
 }
 
 WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size)
@@ -790,9 +870,7 @@ WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size)
 	if (peek(t.task->about) & TASK_HAS_NAME)
 		for (size_t i = 0; i < NAME_SIZE / sizeof(uint64_t); i++)
 			copy.words[i] = peek(name_of(t.task)->words[i]);
-	/* acquire: the words were read before the id is read again */
-	atomic_thread_fence(memory_order_acquire);
-	if (!weft__is_alive(t))
+	if (!was_alive(t))
 		return -ESRCH;
 	length = strnlen(copy.text, NAME_SIZE - 1);
 	if (length >= size)
@@ -983,6 +1061,8 @@ static bool find_all(struct scheduler *s, struct all_tasks *all)
 	return true;
 }
 
+/* None of them ends meanwhile, whatever callbacks do that this sets off: to kill is
+ * to mark. */
 int weft__task_kill_all(struct scheduler *s)
 {
 	struct all_tasks all;
@@ -1002,6 +1082,15 @@ static void abandon(struct scheduler *s, struct weft_task *t)
 	/* an offloaded function takes its time */
 	static const struct timespec pause = { .tv_nsec = 100 * 1000 };
 
+	/* Nobody's stack is in this one: it ends as it would have by itself. */
+	if (weft__task_is_fresh(t)) {
+		if (peek(t->state) == WEFT_RUNNABLE)
+			weft__queue_remove(s, t);
+		poke(t->state, WEFT_PAUSED);
+		end_without_stack(s, t, -ECANCELED);
+		let_go(s, t);
+		return;
+	}
 	if (peek(t->state) == WEFT_BLOCKED)
 		while (!t->waiter->kind->cancel(s, t->waiter) &&
 		       peek(t->state) == WEFT_BLOCKED) {
@@ -1010,21 +1099,25 @@ static void abandon(struct scheduler *s, struct weft_task *t)
 			nanosleep(&pause, NULL);
 		}
 	free_deferred(t);
-	if (!weft__task_is_fresh(t))
-		weft__drop_scopes(s, t);
+	weft__drop_scopes(s, t);
 	retire(s, t, -ECANCELED);
 	count(s->abandoned);
 }
 
+/* What they drop may create more of them, and end at last. */
 void weft__task_abandon_all(struct scheduler *s)
 {
 	struct all_tasks all;
 
-	if (!peek(s->alive))
-		return;
-	REQUIRE(find_all(s, &all),
-		"no memory to give up the tasklets of a thread");
-	for (size_t i = 0; i < all.n; i++)
-		abandon(s, all.tasks[i]);
-	free(all.tasks);
+	for (int round = 0; peek(s->alive); round++) {
+		REQUIRE(find_all(s, &all),
+			"no memory to give up the tasklets of a thread");
+		for (size_t i = 0; i < all.n; i++) {
+			if (round == ABANDON_ROUNDS)
+				all.tasks[i]->attention &=
+					(uint8_t)~ATTENTION_HAS_DROP;
+			abandon(s, all.tasks[i]);
+		}
+		free(all.tasks);
+	}
 }

@@ -41,16 +41,19 @@ enum {
 	ATTENTION_BLOCK_TRAP = 8,
 	ATTENTION_SCOPED = 16,    /* task->scopes; the clock counts */
 	ATTENTION_TIMED_OUT = 32, /* one of them has run out */
-	ATTENTION_SCOPELESS = 64  /* there was no memory for one */
+	ATTENTION_SCOPELESS = 64, /* there was no memory for one */
+	ATTENTION_HAS_DROP = 128  /* never started: task->drop */
 };
 
 /* task->flags, owner only. */
 enum {
 	TASK_INSIDE_RUN = 1,
-	TASK_WAS_REFUSED = 2, /* the last call returned that it was killed, or
+	TASK_WAS_REFUSED = 2,  /* the last call returned that it was killed, or
 				 that a deadline has passed */
-	TASK_BORN_PAUSED = 4, /* for REQUEST_NEW */
-	TASK_IS_DEAF = 8      /* nothing interrupts it, see weft__deafen() */
+	TASK_BORN_PAUSED = 4,  /* for REQUEST_NEW */
+	TASK_IS_DEAF = 8,      /* nothing interrupts it, see weft__deafen() */
+	TASK_IN_CALLBACK = 16, /* the current one, while its thread is in one */
+	TASK_TO_PAUSE = 32 /* another thread has it removed when it gives way */
 };
 
 /* task->about: set at birth, read by any thread. */
@@ -72,13 +75,15 @@ enum {
 	REQUEST_RAISE = 64, /* task->err; taken back under the lock */
 	WORD_LOCKED = 128,  /* somebody is at `joiners` or `err` */
 	WORD_JOINED = 256,  /* `joiners` is not empty */
+	REQUEST_REMOVE = 512,
 	WORD_BITS = 10
 };
 
 /* What the owner takes out of the word when it finds it in its inbox. */
 enum {
 	REQUESTS_TAKEN = REQUEST_QUEUED | REQUEST_NEW | REQUEST_INSERT |
-			 REQUEST_RUN | REQUEST_GONE | REQUEST_KILL
+			 REQUEST_RUN | REQUEST_REMOVE | REQUEST_GONE |
+			 REQUEST_KILL
 };
 
 struct weft_task {
@@ -90,10 +95,11 @@ struct weft_task {
 	uint8_t stack_class;
 	uint32_t position; /* RUNNABLE: in the queue */
 	_Atomic(struct scheduler *)
-		owner; /* set before the id is; any thread */
+		owner; /* set after the id before is gone, and before the next
+			* one is there; any thread [task.3] */
 	union {
 		struct waiter *waiter;       /* BLOCKED: on this */
-		struct weft_task *next_free; /* no tenant */
+		struct weft_task *next_free; /* no tenant, or refused */
 		struct arch_fpu fpu;         /* to start with, of its own */
 	};
 	char *stack; /* its top; NULL: never started, or main */
@@ -109,12 +115,15 @@ struct weft_task {
 		void *arg;  /* never started */
 		void *data; /* the user's */
 	};
-	uint64_t order;            /* of arrival at its thread */
-	struct joiner *joiners;    /* the last to come; under WORD_LOCKED */
-	struct deferred *deferred; /* owner only; the last first */
-	int err;                   /* raised; under WORD_LOCKED */
-	uint16_t n_shields;        /* owner only */
-	_Atomic(uint8_t) about;    /* read by any thread */
+	uint64_t order;         /* of arrival at its thread */
+	struct joiner *joiners; /* the last to come; under WORD_LOCKED */
+	union {
+		struct deferred *deferred; /* owner only; the last first */
+		void (*drop)(void *arg);   /* ATTENTION_HAS_DROP */
+	};
+	int err;                /* raised; under WORD_LOCKED */
+	uint16_t n_shields;     /* owner only */
+	_Atomic(uint8_t) about; /* read by any thread */
 #ifdef WEFT__SANITIZED
 } __attribute__((aligned(64)));
 #else
@@ -202,10 +211,6 @@ weft_tasklet weft__spawn(const struct weft_tasklet_options *options, weft_fn fn,
 /* Takes one in that another thread created: false if there is no memory. */
 bool weft__task_admit(struct scheduler *s, struct weft_task *t);
 
-/* Ends one that never ran, which is in no queue. */
-void weft__task_end_unstarted(struct scheduler *s, struct weft_task *t,
-			      int result);
-
 /* Ends one that was never counted in. */
 void weft__task_refuse(struct scheduler *s, struct weft_task *t, int result);
 
@@ -234,9 +239,9 @@ void weft__task_requested(struct scheduler *s, struct weft_task *t);
 void weft__task_request_refused(struct scheduler *s, struct weft_task *t);
 
 /* Marks a tasklet of this thread, which is not the current one, as killed, or
- * raises @err if that is not 0, and makes it runnable. False: it had never run,
- * and has ended. */
-bool weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err);
+ * raises @err if that is not 0, and makes it runnable unless a shield or a claim
+ * is in the way. One that has never run ends when its turn comes. */
+void weft__task_interrupt(struct scheduler *s, struct weft_task *t, int err);
 
 /* --- join.c --- */
 

@@ -396,7 +396,7 @@ struct scheduler *weft__attach(void)
 		       offsetof(struct scheduler, queue));
 	s->default_class = registry.default_class;
 	s->random = 2463534242;
-	s->budget = SWITCHES_BETWEEN_LOOKS;
+	s->budget = s->counted = SWITCHES_BETWEEN_LOOKS;
 	poke(s->engine.ring_fd, -1);
 	poke(s->engine.eventfd, -1);
 	poke(s->inbox.word, INBOX_EMPTY);

@@ -45,6 +45,12 @@ struct weft_tasklet_options {
 	uint64_t thread;   /* the owner's thread id; 0: the calling thread */
 	bool paused;       /* create it without inserting it */
 	bool own_fpu;      /* floating-point control words of its own */
+
+	/* Called with the argument, in place of the function, if the tasklet ends
+	 * without ever having run: what the argument holds can be let go of. It is
+	 * shielded, on the tasklet itself, and may block; but where there is no
+	 * stack for it, or its thread has ended, blocking calls return -EPERM. */
+	void (*drop)(void *arg);
 };
 
 /**
@@ -58,7 +64,9 @@ struct weft_tasklet_options {
  *   -err        an error was raised on it, see weft_tasklet_raise()
  *   -ETIMEDOUT  a time limit has passed, see weft_deadline_begin()
  *   -EAGAIN     it would have to wait, and must not: weft_set_block_trap()
- *   -EPERM      it would have to switch, and must not: weft_switch_trap()
+ *   -EPERM      it would have to switch, and must not: weft_switch_trap(); and
+ *               always in a schedule or channel callback or a drop function of a
+ *               channel, where this is looked at first and nothing is consumed
  *   -EDEADLK    nothing in the process can ever end the wait, see
  *               weft/scheduler.h
  *
@@ -193,16 +201,36 @@ WEFT_API int weft_tasklet_insert(weft_tasklet t);
 /**
  * weft_tasklet_remove - take a runnable tasklet out of the ring, to paused
  *
- * On a paused tasklet this does nothing.
+ * On a paused tasklet this does nothing. On a tasklet of another thread it is a
+ * request, carried out when that thread next gives way: one that is running then is
+ * paused as it gives way, one that has blocked by then is left alone. It takes the
+ * place of an insert or run that was requested before and has not been carried out,
+ * and they take its place.
  *
  * Return: 0, or
  *   -ESRCH  @t has ended
- *   -EXDEV  @t belongs to another thread
  *   -EBUSY  @t is blocked, or is the caller: see weft_schedule_remove()
- * Context: the owner's thread; never switches.
+ * Context: any thread; never switches.
  * Source: tasklet.remove().
  */
 WEFT_API int weft_tasklet_remove(weft_tasklet t);
+
+/**
+ * weft_tasklet_notify - weft_tasklet_insert() for handlers of signals
+ *
+ * Whatever has been interrupted, on whichever thread, attached or not: @t is put at
+ * the end of its owner's ring when that thread next gives way, and the thread is
+ * woken if it is parked. A tasklet that is not paused by then is left alone. So a
+ * tasklet that waits for a flag which the handler sets, on the same thread, misses
+ * nothing:
+ *
+ *	while (!flag)
+ *		weft_schedule_remove();
+ *
+ * Return: 0, or -ESRCH when @t has ended. errno is left as it was.
+ * Context: any thread, handlers of signals included; never switches.
+ */
+WEFT_API int weft_tasklet_notify(weft_tasklet t);
 
 /**
  * weft_tasklet_run - switch to @t now; the caller stays in the ring
@@ -210,7 +238,8 @@ WEFT_API int weft_tasklet_remove(weft_tasklet t);
  * Rule R3: a paused @t is first inserted at the end; one that is in the ring
  * stays where it is, so those between are skipped and those behind it run
  * before the caller's next turn. A tasklet of another thread is put at the
- * front of that thread's ring and the caller goes on.
+ * front of that thread's ring and the caller goes on. Skipping costs time in
+ * proportion to those skipped, or those left, whichever are fewer: 3 ns each.
  *
  * Return: 0 (also when @t is the caller), or
  *   -ESRCH  @t has ended
@@ -250,7 +279,8 @@ WEFT_API int weft_tasklet_switch(weft_tasklet t);
  * From the second such return in a row on the call gives way before it returns,
  * and weft_schedule() always does, so that a tasklet which ignores errors cannot
  * freeze its thread. A tasklet that has never run ends without running, with the
- * result -ECANCELED. On a main tasklet this is weft_tasklet_raise(ECANCELED).
+ * result -ECANCELED, when its turn comes: until then it is alive. It is the current
+ * tasklet in what its end calls. On a main tasklet this is weft_tasklet_raise(ECANCELED).
  *
  * By what the target is doing:
  *
@@ -269,7 +299,10 @@ WEFT_API int weft_tasklet_switch(weft_tasklet t);
  * Who runs next: without WEFT_PENDING a target on the caller's thread is then
  * switched to at once, the caller staying in the ring (rule R3), unless it cannot
  * run yet: a shielded one that waits, one whose I/O the kernel still has, one
- * that another thread is just serving. With WEFT_PENDING, and for a target on
+ * that another thread is just serving. A target that has nothing left to wait for
+ * has ended by the time the call returns, and can be joined no more: to get its
+ * result, let it be a member of a group, or join it from another tasklet, or kill
+ * it with WEFT_PENDING and join it then. With WEFT_PENDING, and for a target on
  * another thread, the caller goes on; a target on another thread leaves its
  * channel when its own thread next gives way.
  *
@@ -311,6 +344,9 @@ WEFT_API int weft_tasklet_raise(weft_tasklet t, int err, unsigned flags);
  * first served, when @t has run what it deferred. Joining a main tasklet waits
  * for the end of its thread, and gives 0.
  *
+ * The result of a tasklet that has ended before is lost: an immediate
+ * weft_tasklet_kill() lets its target run to its end.
+ *
  * Return: the result of @t, see weft_fn. -ECANCELED if it was killed before it
  * ran, or was given up at the end of its thread; -err if an error was raised on
  * it before it ran. Or
@@ -344,7 +380,8 @@ WEFT_NORETURN WEFT_API void weft_exit(int result);
  * there. What a main tasklet defers is done when its thread ends, after the
  * other tasklets have.
  *
- * Return: 0, -ENOMEM, or -EINVAL when @fn is NULL.
+ * Return: 0, -ENOMEM, -EINVAL when @fn is NULL, or -ESRCH in the schedule callback
+ * that is told of the caller's end.
  * Context: any tasklet; never switches.
  */
 WEFT_API int weft_defer(void (*fn)(void *arg), void *arg);
@@ -390,9 +427,9 @@ WEFT_API void weft_shield_end(void);
  * @ctx:    from weft_set_error_handler()
  *
  * Called on the ending tasklet, shielded, after what it deferred and before
- * those who join it are woken. It may block, and may call weft_stop(). For a
- * tasklet that ends without having run it is called by whoever ends it, and
- * calls that would switch return -EPERM.
+ * those who join it are woken. It may block, and may call weft_stop(). For one that
+ * ends for want of a stack, or was handed to a thread that has no memory for it,
+ * there is none to run it on: then blocking calls return -EPERM.
  */
 typedef void (*weft_error_fn)(weft_tasklet t, int result, void *ctx);
 

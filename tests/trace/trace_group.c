@@ -101,12 +101,14 @@ START_TEST(runnable_ones_stay_in_their_places)
 }
 END_TEST
 
-/* Fresh ones end at once: the waiter comes before c, [m l c]. */
-START_TEST(fresh_ones_end_at_once)
+/* Fresh ones end on their turns, without running, and with the last of them the
+ * wait: [m a b c] to [b c m] to [c m l]. */
+START_TEST(fresh_ones_end_on_their_turns)
 {
-	play("m: member:ab spawn:l run:l m1 kill_group spawn:c m2 schedule m3",
+	play("m: member:ab spawn:l run:l m1 kill_group spawn:c m2 schedule m3 "
+	     "schedule m4",
 	     "l: wait_group l1", "a: a1", "b: b1", "c: c1");
-	ck_assert_str_eq(trace(), "m1 m2 group=0 l1 c1 m3");
+	ck_assert_str_eq(trace(), "m1 m2 c1 m3 group=0 l1 m4");
 }
 END_TEST
 
@@ -203,8 +205,9 @@ int main(void)
 		 waiters_in_their_order, group_before_joiners,
 		 deferred_before_the_waiter, wait_for_none, members_of_members);
 	add_case(s, "kill", killed_in_the_order_of_creation,
-		 runnable_ones_stay_in_their_places, fresh_ones_end_at_once,
-		 member_kills_its_group, later_members_are_spared);
+		 runnable_ones_stay_in_their_places,
+		 fresh_ones_end_on_their_turns, member_kills_its_group,
+		 later_members_are_spared);
 	add_case(s, "a waiter that is killed", killed_waiter,
 		 one_of_two_waiters_is_killed, raised_on_waiter,
 		 waiter_out_of_time);

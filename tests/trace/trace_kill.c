@@ -75,12 +75,22 @@ START_TEST(kill_of_one_who_switched_away)
 }
 END_TEST
 
-/* It ends without running, nobody switches. */
+/* A switch-to like any other (R3): it ends on its turn without running, and those
+ * behind it run before the killer does. */
 START_TEST(kill_of_a_fresh_one)
 {
 	play("m: spawn:ab kill:a m1 state:a count schedule m2", "a: a1",
 	     "b: b1");
-	ck_assert_str_eq(trace(), "m1 a:dead n=2 b1 m2");
+	ck_assert_str_eq(trace(), "b1 m1 a:dead n=1 m2");
+}
+END_TEST
+
+/* Those between are skipped. [m a b c] to [a m] after b and c have run. */
+START_TEST(kill_of_a_fresh_one_among_others)
+{
+	play("m: spawn:abc kill:b m1 state:b count schedule m2", "a: a1",
+	     "b: b1", "c: c1");
+	ck_assert_str_eq(trace(), "c1 m1 b:dead n=2 a1 m2");
 }
 END_TEST
 
@@ -201,12 +211,23 @@ START_TEST(pending_kills_of_several)
 }
 END_TEST
 
-/* At once, all the same. */
+/* It keeps its place and its life until its turn comes. */
 START_TEST(pending_kill_of_a_fresh_one)
 {
-	play("m: spawn:ab kill_pending:a state:a m1 schedule m2", "a: a1",
-	     "b: b1");
-	ck_assert_str_eq(trace(), "a:dead m1 b1 m2");
+	play("m: spawn:ab kill_pending:a state:a count m1 schedule state:a count "
+	     "m2",
+	     "a: a1", "b: b1");
+	ck_assert_str_eq(trace(), "a:runnable n=3 m1 b1 a:dead n=1 m2");
+}
+END_TEST
+
+/* It is put at the end, for it has no turn otherwise. */
+START_TEST(pending_kill_of_a_fresh_paused_one)
+{
+	play("m: paused:a spawn:b kill_pending:a state:a count m1 schedule "
+	     "state:a m2",
+	     "a: a1", "b: b1");
+	ck_assert_str_eq(trace(), "a:runnable n=3 m1 b1 a:dead m2");
 }
 END_TEST
 
@@ -607,15 +628,17 @@ int main(void)
 		 kill_of_a_paused_one, kill_of_a_blocked_one,
 		 kill_in_the_middle_of_a_queue, kill_of_a_sender,
 		 kill_of_a_joiner, kill_of_one_who_switched_away,
-		 kill_of_a_fresh_one, kill_of_a_fresh_paused_one,
-		 kill_of_an_ended_one, kill_of_oneself, kill_of_oneself_pending,
-		 raise_on_oneself, kill_of_main_by_itself, kill_of_main_blocked,
+		 kill_of_a_fresh_one, kill_of_a_fresh_one_among_others,
+		 kill_of_a_fresh_paused_one, kill_of_an_ended_one,
+		 kill_of_oneself, kill_of_oneself_pending, raise_on_oneself,
+		 kill_of_main_by_itself, kill_of_main_blocked,
 		 victim_kills_in_turn, victim_kills_its_killer);
 	add_case(s, "pending kill", pending_kill_of_one_in_the_ring,
 		 pending_kill_of_a_paused_one, pending_kill_of_a_blocked_one,
 		 pending_kills_of_several, pending_kill_of_a_fresh_one,
-		 pending_kill_twice, pending_kill_and_remove,
-		 pending_kill_and_run, pending_kill_of_main_inside_run);
+		 pending_kill_of_a_fresh_paused_one, pending_kill_twice,
+		 pending_kill_and_remove, pending_kill_and_run,
+		 pending_kill_of_main_inside_run);
 	add_case(s, "sticky and one-shot", kill_is_sticky,
 		 kill_also_of_calls_that_need_not_wait, raise_is_one_shot,
 		 raise_replaces_raise, kill_goes_before_raise,

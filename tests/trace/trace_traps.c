@@ -127,11 +127,13 @@ START_TEST(trapped_kill)
 }
 END_TEST
 
-/* It does not switch. */
+/* It would be switched to, to end. */
 START_TEST(trapped_kill_of_a_fresh_one)
 {
-	play("m: spawn:a switch_trap:1 kill:a state:a m1", "a: a1");
-	ck_assert_str_eq(trace(), "a:dead m1");
+	play("m: spawn:a switch_trap:1 kill:a state:a kill_pending:a m1 "
+	     "switch_trap:-1 schedule state:a m2",
+	     "a: a1");
+	ck_assert_str_eq(trace(), "-EPERM a:runnable m1 a:dead m2");
 }
 END_TEST
 

@@ -356,8 +356,9 @@ START_TEST(kill_of_a_paused_one)
 		NULL);
 	ck_assert_int_eq(weft_tasklet_state(t), WEFT_PAUSED);
 	weft_group_kill(g);
-	ck_assert(!weft_tasklet_alive(t));
+	ck_assert_int_eq(weft_tasklet_state(t), WEFT_RUNNABLE);
 	ck_assert_int_eq(weft_group_wait(g), 0);
+	ck_assert(!weft_tasklet_alive(t));
 	weft_group_free(g);
 }
 END_TEST
@@ -639,8 +640,9 @@ START_TEST(traps)
 	ck_assert_int_eq(weft_group_wait(g), -EAGAIN);
 	weft_set_block_trap(false);
 	ck_assert_int_eq(weft_group_kill(g), 0);
-	ck_assert_int_eq(weft_group_wait(g), 0);
+	ck_assert_int_eq(weft_group_wait(g), -EPERM);
 	weft_switch_trap(-1);
+	ck_assert_int_eq(weft_group_wait(g), 0);
 	weft_group_free(g);
 }
 END_TEST

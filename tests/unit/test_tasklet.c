@@ -682,12 +682,12 @@ static const struct {
 	int result[N_CALLS];
 } expected_there[N_TARGETS] = {
 	[ENDED] = { { -ESRCH, -ESRCH, -ESRCH, -ESRCH } },
-	[NEVER_STARTED] = { { 0, -EXDEV, 0, -EXDEV } },
-	[PAUSED_ITSELF] = { { 0, -EXDEV, 0, -EXDEV } },
-	[MYSELF] = { { -EBUSY, -EXDEV, -EBUSY, -EXDEV } },
-	[RECEIVING] = { { -EBUSY, -EXDEV, -EBUSY, -EXDEV } },
-	[SLEEPING] = { { -EBUSY, -EXDEV, -EBUSY, -EXDEV } },
-	[INSIDE_RUN] = { { 0, -EXDEV, 0, -EXDEV } },
+	[NEVER_STARTED] = { { 0, 0, 0, -EXDEV } },
+	[PAUSED_ITSELF] = { { 0, 0, 0, -EXDEV } },
+	[MYSELF] = { { -EBUSY, -EBUSY, -EBUSY, -EXDEV } },
+	[RECEIVING] = { { -EBUSY, -EBUSY, -EBUSY, -EXDEV } },
+	[SLEEPING] = { { -EBUSY, -EBUSY, -EBUSY, -EXDEV } },
+	[INSIDE_RUN] = { { 0, 0, 0, -EXDEV } },
 };
 
 /* Each control call on a tasklet of another thread, in each state but runnable,

@@ -19,6 +19,10 @@
 
 #ifndef __ASSEMBLER__
 
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
 /* Who resumes us leaves our own context where it named its target: that is what
  * @to is afterwards. hint 36 is `bti j`: the landing pad where branch targets are checked. */
 #define ARCH_SWITCH(from, to)                                                  \
@@ -73,6 +77,15 @@ static inline void arch_fetch_to_write(const void *line)
 static inline void arch_pause(void)
 {
 	__asm__ volatile("isb" : : : "memory");
+}
+
+/* A compare-exchange for a process that has one thread, where a handler of a signal
+ * is all that can come in between. */
+static inline bool arch_change_alone(_Atomic(uint64_t) *word,
+				     uint64_t *expected, uint64_t to)
+{
+	return atomic_compare_exchange_strong_explicit(
+		word, expected, to, memory_order_relaxed, memory_order_relaxed);
 }
 
 #endif /* __ASSEMBLER__ */

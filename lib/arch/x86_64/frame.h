@@ -23,6 +23,10 @@
 
 #ifndef __ASSEMBLER__
 
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
 #ifdef __AVX512F__
 #define ARCH_AVX512_REGISTERS                                                  \
 	, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",       \
@@ -86,6 +90,21 @@ static inline void arch_fetch_to_write(const void *line)
 static inline void arch_pause(void)
 {
 	__builtin_ia32_pause();
+}
+
+/* A compare-exchange for a process that has one thread: nothing but a handler of a
+ * signal can come in between, and not into the middle of one instruction. So it
+ * goes without the lock, which is most of what an exchange costs. */
+static inline bool arch_change_alone(_Atomic(uint64_t) *word,
+				     uint64_t *expected, uint64_t to)
+{
+	bool changed;
+
+	__asm__ volatile("cmpxchgq %3, %1"
+			 : "=@ccz"(changed), "+m"(*word), "+a"(*expected)
+			 : "r"(to)
+			 : "memory");
+	return changed;
 }
 
 #endif /* __ASSEMBLER__ */
