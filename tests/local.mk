@@ -5,6 +5,7 @@
 # visible; all others are users of the library.
 UNIT_TESTS = \
 	tests/unit/test_buffer \
+	tests/unit/test_callback \
 	tests/unit/test_channel \
 	tests/unit/test_context \
 	tests/unit/test_control \
@@ -53,6 +54,7 @@ STRESS_TESTS = \
 	tests/stress/stress_io \
 	tests/stress/stress_kill \
 	tests/stress/stress_offload \
+	tests/stress/stress_reuse \
 	tests/stress/stress_sched \
 	tests/stress/stress_select \
 	tests/stress/stress_sync \

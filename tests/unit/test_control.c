@@ -6,6 +6,10 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include <weft.h>
 
@@ -395,6 +399,192 @@ START_TEST(channel_callback_may_not_wait)
 }
 END_TEST
 
+/* --- remove on another thread's tasklet --- */
+
+static _Atomic(int) n_turns;
+static _Atomic(bool) must_end;
+static _Atomic(bool) is_there;
+static weft_tasklet turning;
+
+static int take_turns(void *arg)
+{
+	(void)arg;
+	turning = weft_current();
+	is_there = true;
+	while (!must_end) {
+		n_turns++;
+		weft_schedule();
+	}
+	return 0;
+}
+
+static int wait_for_end(void *arg)
+{
+	(void)arg;
+	while (!must_end)
+		weft_sleep(100 * WEFT_MICROSECOND);
+	return 0;
+}
+
+static void *turn_there(void *arg)
+{
+	weft_spawn(take_turns, NULL);
+	if (arg) /* another that is runnable */
+		weft_spawn(wait_for_end, NULL);
+	weft_spawn(wait_for_end, NULL);
+	weft_run();
+	return NULL;
+}
+
+static void until_state(weft_tasklet t, enum weft_state state)
+{
+	while (weft_tasklet_state(t) != state)
+		sched_yield();
+}
+
+/* It is paused when its thread next gives way, be it the running one or not, and
+ * comes back by an insert. */
+START_TEST(remove_from_another_thread)
+{
+	pthread_t thread = start_thread(turn_there, _i ? &thread : NULL);
+	int n;
+
+	while (!is_there)
+		sched_yield();
+	for (int i = 0; i < 100; i++) {
+		ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+		until_state(turning, WEFT_PAUSED);
+		n = n_turns;
+		ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+		ck_assert_int_eq(weft_tasklet_insert(turning), 0);
+		while (n_turns < n + 2)
+			sched_yield();
+	}
+	/* The last word counts. */
+	ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+	ck_assert_int_eq(weft_tasklet_insert(turning), 0);
+	n = n_turns;
+	while (n_turns < n + 2)
+		sched_yield();
+	must_end = true;
+	join_thread(thread);
+	ck_assert_int_eq(weft_tasklet_remove(turning), -ESRCH);
+}
+END_TEST
+
+/* One that has never run, and one that is blocked. */
+static void *leave_main_waiting(void *arg)
+{
+	turning = weft_spawn_with(
+		&(struct weft_tasklet_options){ .paused = true }, do_nothing,
+		NULL);
+	weft_channel_send(x, NULL);
+	(void)arg;
+	return NULL;
+}
+
+START_TEST(remove_of_others_from_another_thread)
+{
+	weft_tasklet waiting;
+	pthread_t thread;
+
+	x = weft_channel_new(0, 0);
+	thread = start_thread(leave_main_waiting, NULL);
+	while (weft_channel_balance(x) != 1)
+		sched_yield();
+	ck_assert_int_eq((int)weft_channel_waiters(x, &waiting, 1), 1);
+	until_parked(weft_tasklet_thread(waiting));
+	ck_assert_int_eq(weft_tasklet_remove(waiting), -EBUSY);
+	ck_assert_int_eq(weft_tasklet_insert(turning), 0);
+	ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+	ck_assert_int_eq(weft_channel_receive(x, NULL), 0);
+	join_thread(thread);
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* --- from anywhere --- */
+
+static int pause_for_flag(void *arg)
+{
+	_Atomic(bool) *flag = arg;
+
+	turning = weft_current();
+	is_there = true;
+	while (!*flag)
+		weft_schedule_remove();
+	return 0;
+}
+
+static void *notify_it(void *arg)
+{
+	while (!is_there)
+		sched_yield();
+	*(_Atomic(bool) *)arg = true;
+	ck_assert_int_eq(weft_tasklet_notify(turning), 0);
+	return NULL;
+}
+
+/* By a thread that is not attached, and stays that. */
+START_TEST(notify_from_a_bare_thread)
+{
+	_Atomic(bool) flag = false;
+	uint64_t ids[4];
+	pthread_t thread;
+
+	weft_spawn(pause_for_flag, (void *)&flag);
+	thread = start_thread(notify_it, (void *)&flag);
+	ck_assert_int_eq(weft_run_until(weft_now() + 50 * WEFT_SECOND), 0);
+	join_thread(thread);
+	ck_assert_int_eq((int)weft_threads(ids, 4), 1);
+	errno = 77;
+	ck_assert_int_eq(weft_tasklet_notify(turning), -ESRCH);
+	ck_assert_int_eq(weft_tasklet_notify((weft_tasklet){ .id = 0 }),
+			 -ESRCH);
+	ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
+static _Atomic(bool) signalled;
+
+static int wait_sleep_a_bit(void *arg)
+{
+	(void)arg;
+	return weft_sleep(300 * WEFT_MICROSECOND);
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+	signalled = true;
+	weft_tasklet_notify(turning);
+}
+
+/* In a handler, on the same thread, while it is parked, runs and switches. */
+START_TEST(notify_in_a_handler)
+{
+	struct itimerval often = { { 0, 200 }, { 0, 200 } };
+	struct sigaction action = { .sa_handler = on_alarm };
+
+	ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+	for (int i = 0; i < 200; i++) {
+		signalled = false;
+		is_there = false;
+		turning = (weft_tasklet){ .id = 0 };
+		weft_spawn(pause_for_flag, (void *)&signalled);
+		if (_i)
+			weft_spawn(wait_sleep_a_bit, NULL);
+		weft_schedule();
+		if (!i)
+			setitimer(ITIMER_REAL, &often, NULL);
+		/* A deadlock verdict does not know of signals. */
+		while (weft_run() == -EDEADLK)
+			;
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 0 } }, NULL);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("control");
@@ -409,6 +599,10 @@ int main(void)
 		 N_ELEMENTS(blocking));
 	add_loop(s, "switch trap", switch_trap_refuses_to_switch,
 		 N_ELEMENTS(waits));
+	add_loop(s, "remove", remove_from_another_thread, 2);
+	add_case(s, "remove", remove_of_others_from_another_thread);
+	add_case(s, "notify", notify_from_a_bare_thread);
+	add_loop(s, "notify", notify_in_a_handler, 2);
 	add_case(s, "callbacks", schedule_callback_may_not_switch,
 		 schedule_callback_may_kill, schedule_callback_may_spawn,
 		 channel_callback_may_not_wait);

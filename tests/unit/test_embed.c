@@ -366,6 +366,174 @@ START_TEST(blocking_between_pumps)
 }
 END_TEST
 
+/* --- what looks around between pumps --- */
+
+static weft_tasklet dead, other;
+
+static int sleep_on(void *arg)
+{
+	(void)arg;
+	other = weft_current();
+	while (weft_sleep(1000 * WEFT_SECOND) == 0)
+		;
+	return 0;
+}
+
+static void *run_other(void *arg)
+{
+	(void)arg;
+	weft_tasklet_join(weft_spawn(sleep_on, NULL));
+	return NULL;
+}
+
+static void kill_a_dead_one(void)
+{
+	ck_assert_int_eq(weft_tasklet_kill(dead, WEFT_PENDING), -ESRCH);
+}
+
+static void insert_a_dead_one(void)
+{
+	ck_assert_int_eq(weft_tasklet_insert(dead), -ESRCH);
+}
+
+static void raise_on_a_foreign_one(void)
+{
+	weft_tasklet_raise(other, EIO, WEFT_PENDING);
+}
+
+static void run_a_foreign_one(void)
+{
+	weft_tasklet_run(other);
+}
+
+static void join_a_dead_one(void)
+{
+	ck_assert_int_eq(weft_tasklet_join(dead), -ESRCH);
+}
+
+static void be_refused(void)
+{
+	struct weft_deadline d;
+
+	weft_deadline_begin(&d, 0);
+	ck_assert_int_eq(weft_channel_receive(x, NULL), -ETIMEDOUT);
+	ck_assert_int_eq(weft_channel_receive(x, NULL), -ETIMEDOUT);
+	weft_deadline_end(&d);
+}
+
+static void be_trapped(void)
+{
+	weft_switch_trap(1);
+	ck_assert_int_eq(weft_pump(), 1);
+	ck_assert_int_eq(weft_schedule(), 0);
+	weft_switch_trap(-1);
+}
+
+static void (*const looks[])(void) = {
+	kill_a_dead_one,   insert_a_dead_one, raise_on_a_foreign_one,
+	run_a_foreign_one, join_a_dead_one,   be_refused,
+	be_trapped,
+};
+
+static void *send_late(void *arg)
+{
+	(void)arg;
+	weft_channel_send(x, NULL);
+	return NULL;
+}
+
+/* Whatever main calls between pumps, and wherever the call returns, the descriptor
+ * tells of what another thread hands in after it. */
+START_TEST(nothing_is_lost_between_pumps)
+{
+	pthread_t that, late;
+	struct pollfd p = { .events = POLLIN };
+
+	x = weft_channel_new(0, 0);
+	that = start_thread(run_other, NULL);
+	while (!weft_tasklet_alive(other) ||
+	       weft_tasklet_state(other) != WEFT_BLOCKED)
+		sched_yield();
+	dead = weft_spawn(count_up, NULL);
+	p.fd = weft_fd();
+	weft_pump();
+	weft_spawn(receive_x, NULL);
+	weft_pump();
+	ck_assert(!is_readable(p.fd));
+	looks[_i]();
+	late = start_thread(send_late, NULL);
+	while (n_done < 2) {
+		ck_assert_int_eq(poll(&p, 1, -1), 1);
+		weft_pump();
+	}
+	join_thread(late);
+	weft_tasklet_kill(other, 0);
+	join_thread(that);
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* --- what a pump has submitted --- */
+
+static int fds[2];
+static weft_tasklet pumper;
+
+static int read_one_byte(void *arg)
+{
+	char byte;
+
+	(void)arg;
+	if (weft_read(fds[0], &byte, 1) == 1)
+		n_done++;
+	return 0;
+}
+
+static int stop_pump(void *arg)
+{
+	(void)arg;
+	weft_stop(7);
+	return 0;
+}
+
+static int insert_it(void *arg)
+{
+	(void)arg;
+	return weft_tasklet_insert(pumper);
+}
+
+static int raise_on_it(void *arg)
+{
+	(void)arg;
+	return weft_tasklet_raise(pumper, EIO, WEFT_PENDING);
+}
+
+/* However it ends, it has reached the kernel. */
+START_TEST(pump_hands_in_what_was_submitted)
+{
+	static const struct {
+		weft_fn end;
+		int result;
+	} ways[] = { { stop_pump, 7 },
+		     { insert_it, 0 },
+		     { raise_on_it, -EIO } };
+	struct pollfd p = { .events = POLLIN };
+
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	pumper = weft_current();
+	p.fd = weft_fd();
+	weft_pump();
+	ck_assert_int_eq((int)write(fds[1], "x", 1), 1);
+	weft_spawn(read_one_byte, NULL);
+	weft_spawn(ways[_i].end, NULL);
+	ck_assert_int_eq(weft_pump(), ways[_i].result);
+	while (!n_done) {
+		ck_assert_int_eq(poll(&p, 1, -1), 1);
+		weft_pump();
+	}
+	ck_assert(!is_readable(p.fd));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("embed");
@@ -376,6 +544,9 @@ int main(void)
 		 fd_tells_of_what_was_there, fd_tells_of_the_own_thread,
 		 fd_tells_after_stop, loop_with_another_thread, fd_tells_of_io);
 	add_case(s, "deadline", next_deadline);
+	add_loop(s, "between pumps", nothing_is_lost_between_pumps,
+		 N_ELEMENTS(looks));
+	add_loop(s, "pump", pump_hands_in_what_was_submitted, 3);
 	add_case(s, "loops", one_pump_per_tick, blocking_between_pumps);
 	return run_suite(s);
 }

@@ -5,6 +5,8 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -728,6 +730,124 @@ START_TEST(pump_that_finds_an_outer_run_over)
 }
 END_TEST
 
+/* --- what is submitted reaches the kernel, whoever looks around --- */
+
+static bool is_read;
+
+static void note_nothing(weft_tasklet from, weft_tasklet to, void *ctx)
+{
+	(void)from;
+	(void)to;
+	(void)ctx;
+}
+
+static int read_zero(void *arg)
+{
+	char byte;
+
+	is_read = weft_read(*(int *)arg, &byte, 1) == 1;
+	return 0;
+}
+
+/* Yields until the read is done; how often it took. */
+static int yield_until_read(void *yields)
+{
+	while (!is_read && *(int *)yields < 100000) {
+		weft_schedule();
+		++*(int *)yields;
+	}
+	return 0;
+}
+
+static int yield_in_scope(void *yields)
+{
+	struct weft_deadline d;
+
+	weft_deadline_begin(&d, weft_now() + 1000 * WEFT_SECOND);
+	yield_until_read(yields);
+	weft_deadline_end(&d);
+	return 0;
+}
+
+static int yield_trapped(void *yields)
+{
+	weft_set_schedule_callback(note_nothing, NULL);
+	yield_until_read(yields);
+	weft_set_schedule_callback(NULL, NULL);
+	return 0;
+}
+
+/* Those whose every switch looks around: in a scope, with control words of their
+ * own, with a callback. The bound is a number of switches. */
+START_TEST(careful_ways_do_not_starve_submission)
+{
+	static const struct {
+		weft_fn fn;
+		bool own_fpu;
+	} ways[] = { { yield_until_read, false },
+		     { yield_in_scope, false },
+		     { yield_until_read, true },
+		     { yield_trapped, false } };
+	struct weft_tasklet_options o = { .own_fpu = ways[_i].own_fpu };
+	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	int yields = 0;
+
+	weft_spawn(read_zero, &fd);
+	weft_spawn_with(&o, ways[_i].fn, &yields);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert(is_read);
+	ck_assert_int_lt(yields, 200);
+	close(fd);
+}
+END_TEST
+
+static _Atomic(bool) must_stop;
+static weft_tasklet inserted;
+
+static void *insert_on(void *arg)
+{
+	(void)arg;
+	while (!must_stop)
+		weft_tasklet_insert(inserted);
+	return NULL;
+}
+
+static int pause_often(void *arg)
+{
+	(void)arg;
+	while (!is_read)
+		weft_schedule_remove();
+	return 0;
+}
+
+static int yield_pestered(void *yields)
+{
+	yield_until_read(yields);
+	weft_tasklet_insert(inserted);
+	return 0;
+}
+
+/* Requests of another thread at each switch. */
+START_TEST(requests_do_not_starve_submission)
+{
+	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	int yields = 0;
+	pthread_t thread;
+
+	inserted = weft_spawn(pause_often, NULL);
+	weft_schedule();
+	thread = start_thread(insert_on, NULL);
+	weft_spawn(read_zero, &fd);
+	weft_spawn(yield_pestered, &yields);
+	ck_assert_int_eq(weft_run(), 0);
+	must_stop = true;
+	join_thread(thread);
+	ck_assert(is_read);
+	ck_assert_int_lt(yields, 200);
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("scheduler");
@@ -744,6 +864,8 @@ int main(void)
 		 run_until_of_the_inner_leaves_the_outer);
 	add_loop(s, "run_until in the past",
 		 run_until_with_a_deadline_that_has_passed, 4);
+	add_loop(s, "nobody starves", careful_ways_do_not_starve_submission, 4);
+	add_case(s, "nobody starves", requests_do_not_starve_submission);
 	add_case(s, "nobody starves", busy_pair_does_not_starve_timers,
 		 busy_pair_does_not_starve_io,
 		 busy_pair_does_not_starve_io_that_comes,
