@@ -2,9 +2,9 @@
 /*
  * Mutexes. The word is
  *
- *	0                    free
- *	a tasklet            who holds it
- *	a tasklet | WAITED   and others wait
+ *	0                 free
+ *	a mark            of the tasklet that holds it
+ *	a mark | WAITED   and others wait
  *
  *	0 -> me                 lock
  *	me -> 0                 unlock, nobody waits
@@ -13,8 +13,9 @@
  *	me | WAITED -> w        unlock, handed to the oldest, guarded
  *	me | WAITED -> w | WAITED
  *
- * sync.c has the argument. A tasklet is known by its descriptor, and one that ends
- * while it holds a mutex leaves it to whoever is born there next.
+ * sync.c has the argument. A mark is the tasklet's id (sync.h), so one that ends
+ * while it holds a mutex leaves it to nobody: not to who is born in its descriptor
+ * next. The mutex stays as it is.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -26,9 +27,9 @@ static INLINE uintptr_t taken(uintptr_t word, uintptr_t me)
 	return word ? word : me;
 }
 
-static INLINE struct weft_task *holder(uintptr_t word)
+static INLINE uintptr_t holder(uintptr_t word)
 {
-	return (struct weft_task *)(word & ~WAITED);
+	return word & ~WAITED;
 }
 
 static void describe(const struct waiter *w, char *text, size_t size)
@@ -46,11 +47,12 @@ static const struct sync_kind locking = {
 	.holder = holder,
 };
 
-bool weft__mutex_is_held_by(weft_mutex *m, const struct weft_task *t)
+bool weft__mutex_is_held_by(weft_mutex *m, struct weft_task *t)
 {
 	/* relaxed: if it says so, that was written by t itself, or on the way
 	 * of its last wake; and it is for t to ask */
-	return holder(peek(*weft__sync_word(&m->weft__sync))) == t;
+	return holder(peek(*weft__sync_word(&m->weft__sync))) ==
+	       weft__sync_mark(t);
 }
 
 static NOINLINE int lock_slowly(weft_mutex *m)
@@ -67,7 +69,7 @@ WEFT_API int weft_mutex_lock(weft_mutex *m)
 		return lock_slowly(m);
 	me = peek(s->current);
 	if (likely(!me->attention) &&
-	    likely(weft__sync_change(&m->weft__sync, 0, (uintptr_t)me,
+	    likely(weft__sync_change(&m->weft__sync, 0, weft__sync_mark(me),
 				     memory_order_acquire))) /* [sync.2] */
 		return 0;
 	return lock_slowly(m);
@@ -80,7 +82,7 @@ WEFT_API int weft_mutex_trylock(weft_mutex *m)
 	if (unlikely(!s))
 		return -errno;
 	return weft__sync_take(&m->weft__sync, taken,
-			       (uintptr_t)peek(s->current))
+			       weft__sync_mark(peek(s->current)))
 		       ? 0
 		       : -EBUSY;
 }
@@ -88,7 +90,7 @@ WEFT_API int weft_mutex_trylock(weft_mutex *m)
 int weft__mutex_relock(struct scheduler *s, weft_mutex *m)
 {
 	return weft__sync_take(&m->weft__sync, taken,
-			       (uintptr_t)peek(s->current))
+			       weft__sync_mark(peek(s->current)))
 		       ? 0
 		       : weft__sync_wait(s, &m->weft__sync, &locking);
 }
@@ -103,7 +105,7 @@ static bool hand_over(struct scheduler *s, struct weft__sync *o)
 	 * find that it is not free [sync.2] */
 	if (q)
 		poke(*weft__sync_word(o),
-		     (uintptr_t)q->waiter.task | weft__sync_waited(o));
+		     weft__sync_mark(q->waiter.task) | weft__sync_waited(o));
 	weft__sync_unguard(h);
 	if (!q)
 		return false;
@@ -114,7 +116,7 @@ static bool hand_over(struct scheduler *s, struct weft__sync *o)
 int weft__mutex_unlock(struct scheduler *s, weft_mutex *m)
 {
 	struct weft__sync *o = &m->weft__sync;
-	uintptr_t me = (uintptr_t)peek(s->current);
+	uintptr_t me = weft__sync_mark(peek(s->current));
 
 	while (!weft__sync_change(o, me, 0,
 				  memory_order_release)) /* [sync.2] */
@@ -124,8 +126,10 @@ int weft__mutex_unlock(struct scheduler *s, weft_mutex *m)
 	return 0;
 }
 
-static NOINLINE int unlock_slowly(struct scheduler *s, weft_mutex *m)
+static NOINLINE int unlock_slowly(weft_mutex *m)
 {
+	struct scheduler *s = weft__self;
+
 	return weft__mutex_is_held_by(m, peek(s->current))
 		       ? weft__mutex_unlock(s, m)
 		       : -EPERM;
@@ -138,8 +142,8 @@ WEFT_API int weft_mutex_unlock(weft_mutex *m)
 	if (unlikely(!s)) /* not attached, so it holds nothing */
 		return -EPERM;
 	if (likely(weft__sync_change(&m->weft__sync,
-				     (uintptr_t)peek(s->current), 0,
+				     weft__sync_mark(peek(s->current)), 0,
 				     memory_order_release))) /* [sync.2] */
 		return 0;
-	return unlock_slowly(s, m);
+	return unlock_slowly(m);
 }

@@ -3,7 +3,7 @@
  * Read-write locks. The word is one of these, with WAITED when somebody waits:
  *
  *	0                     free
- *	a tasklet | WRITING   who holds it alone
+ *	a mark | WRITING      of the tasklet that holds it alone
  *	n * READER            n readers hold it
  *
  * While somebody waits nobody takes it from outside of the queue, so the queue is
@@ -25,7 +25,7 @@
 
 enum { WRITING = 2, READER = 4 };
 
-_Static_assert(_Alignof(struct weft_task) >= READER, "the bits are free");
+_Static_assert(1 << WORD_BITS >= READER, "the bits are free");
 
 static INLINE uintptr_t taken_to_read(uintptr_t word, uintptr_t me)
 {
@@ -38,14 +38,13 @@ static INLINE uintptr_t taken_to_write(uintptr_t word, uintptr_t me)
 	return word ? word : me | WRITING;
 }
 
-static INLINE struct weft_task *holder(uintptr_t word)
+static INLINE uintptr_t holder(uintptr_t word)
 {
-	return word & WRITING ? (struct weft_task *)(word & ~(WAITED | WRITING))
-			      : NULL;
+	return word & WRITING ? word & ~(WAITED | WRITING) : 0;
 }
 
 /* The word after @me has gone; the word itself when it holds nothing. */
-static INLINE uintptr_t released(uintptr_t word, const struct weft_task *me)
+static INLINE uintptr_t released(uintptr_t word, uintptr_t me)
 {
 	if (word & WRITING)
 		return holder(word) == me ? word & WAITED : word;
@@ -73,7 +72,7 @@ static bool let_one_in(struct held h, struct weft__sync *o, struct waiter *w)
 
 	do { /* again when a reader has gone meanwhile */
 		word = peek(*weft__sync_word(o)) & ~WAITED;
-		to = kind->taken(word, (uintptr_t)w->task);
+		to = kind->taken(word, weft__sync_mark(w->task));
 		if (to == word)
 			return false;
 		/* acquire, release: see above [sync.2] */
@@ -147,7 +146,7 @@ WEFT_API int weft_rwlock_wrlock(weft_rwlock *l)
 
 	if (likely(s) && likely(!peek(s->current)->attention) &&
 	    likely(weft__sync_take(&l->weft__sync, taken_to_write,
-				   (uintptr_t)peek(s->current))))
+				   weft__sync_mark(peek(s->current)))))
 		return 0;
 	return wrlock_slowly(l);
 }
@@ -159,7 +158,7 @@ static int try_to_take(weft_rwlock *l, const struct sync_kind *kind)
 	if (!s)
 		return -errno;
 	return weft__sync_take(&l->weft__sync, kind->taken,
-			       (uintptr_t)peek(s->current))
+			       weft__sync_mark(peek(s->current)))
 		       ? 0
 		       : -EBUSY;
 }
@@ -184,7 +183,7 @@ static struct waiter *hand_over(struct scheduler *s, struct weft__sync *o)
 		atomic_load_explicit(weft__sync_word(o), memory_order_acquire);
 	struct waiter *first = NULL;
 
-	if (released(word, peek(s->current)) == WAITED) {
+	if (released(word, weft__sync_mark(peek(s->current))) == WAITED) {
 		/* relaxed: nobody takes this but under the guard */
 		poke(*weft__sync_word(o), WAITED);
 		first = let_in(h, o, NULL);
@@ -198,12 +197,14 @@ WEFT_API int weft_rwlock_unlock(weft_rwlock *l)
 	struct scheduler *s = weft__self;
 	struct weft__sync *o = &l->weft__sync;
 	struct waiter *first;
+	uintptr_t me;
 
 	if (unlikely(!s)) /* not attached, so it holds nothing */
 		return -EPERM;
+	me = weft__sync_mark(peek(s->current));
 	for (;;) {
 		uintptr_t word = peek(*weft__sync_word(o));
-		uintptr_t to = released(word, peek(s->current));
+		uintptr_t to = released(word, me);
 
 		if (unlikely(to == word))
 			return -EPERM;

@@ -16,10 +16,10 @@ static INLINE uintptr_t taken(uintptr_t word, uintptr_t me)
 	return word < UNIT ? word : word - UNIT;
 }
 
-static struct weft_task *holder(uintptr_t word)
+static uintptr_t holder(uintptr_t word)
 {
 	(void)word;
-	return NULL;
+	return 0;
 }
 
 static void describe(const struct waiter *w, char *text, size_t size)

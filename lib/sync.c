@@ -197,16 +197,13 @@ bool weft__sync_call_off(struct scheduler *s, struct waiter *w)
 
 enum { BRIEF_LOOKS = 64 };
 
-/* Whether what is waited for is likely to come from another thread at once, and
- * nobody here is kept from running meanwhile. */
-static bool may_spin(struct scheduler *s, struct weft__sync *o,
-		     const struct sync_kind *kind)
+/* Whether what is waited for may come from another thread at once, and nobody here
+ * is kept from running meanwhile. The holder's mark does not tell its thread: if it
+ * is this one, some looks are made in vain by a thread that has nothing else to
+ * do. */
+static bool may_spin(struct scheduler *s)
 {
-	/* A descriptor can always be looked at. */
-	struct weft_task *holder = kind->holder(peek(*weft__sync_word(o)));
-
 	return s->spin_max_ns && weft__queue_is_empty(s) &&
-	       !(holder && peek(holder->owner) == s) &&
 	       weft__others_are_awake();
 }
 
@@ -215,7 +212,7 @@ static bool may_spin(struct scheduler *s, struct weft__sync *o,
 static bool spin_briefly(struct scheduler *s, struct weft__sync *o,
 			 const struct sync_kind *kind)
 {
-	uintptr_t me = (uintptr_t)peek(s->current);
+	uintptr_t me = weft__sync_mark(peek(s->current));
 
 	for (int i = 0; i < BRIEF_LOOKS; i++) {
 		/* relaxed: taking it is what orders */
@@ -233,12 +230,13 @@ static bool spin_briefly(struct scheduler *s, struct weft__sync *o,
 static bool queue_up(struct queued *q)
 {
 	const struct sync_kind *kind = (const struct sync_kind *)q->waiter.kind;
+	uintptr_t me = weft__sync_mark(q->waiter.task);
 	struct held h = weft__sync_guard(q->object);
 	uintptr_t word, to;
 
 	do {
 		word = peek(*weft__sync_word(q->object));
-		to = kind->taken(word, (uintptr_t)q->waiter.task);
+		to = kind->taken(word, me);
 	} while (to != word ? !weft__sync_change(
 				      q->object, word, to,
 				      memory_order_acquire) /* [sync.2] */
@@ -260,7 +258,7 @@ int weft__sync_wait(struct scheduler *s, struct weft__sync *o,
 			    .waiter.kind = &kind->wait,
 			    .object = o };
 
-	if (may_spin(s, o, kind) && spin_briefly(s, o, kind))
+	if (may_spin(s) && spin_briefly(s, o, kind))
 		return 0;
 	if (!queue_up(&q))
 		return 0;
@@ -280,11 +278,11 @@ int weft__sync_lock(struct weft__sync *o, const struct sync_kind *kind)
 	rc = weft__enter(s);
 	if (rc)
 		return rc;
-	if (weft__sync_take(o, kind->taken, (uintptr_t)me))
+	if (weft__sync_take(o, kind->taken, weft__sync_mark(me)))
 		return 0;
 	/* Only the caller itself writes and clears this. In a scope, time will
 	 * end the wait. */
-	if (kind->holder(peek(*weft__sync_word(o))) == me &&
+	if (kind->holder(peek(*weft__sync_word(o))) == weft__sync_mark(me) &&
 	    !(me->attention & ATTENTION_SCOPED))
 		return -EDEADLK;
 	rc = weft__may_wait(s);

@@ -30,12 +30,13 @@ struct held {
 struct sync_kind {
 	struct wait_kind wait; /* first */
 
-	/* What the word becomes when @me takes what there is; the word itself,
-	 * when it has to wait for that. */
+	/* What the word becomes when @me, a mark, takes what there is; the word
+	 * itself, when it has to wait for that. */
 	uintptr_t (*taken)(uintptr_t word, uintptr_t me);
 
-	/* The tasklet that has to act first; NULL: it can be any. */
-	struct weft_task *(*holder)(uintptr_t word);
+	/* The mark of the one tasklet that holds it; 0: there is none, or there
+	 * can be several. */
+	uintptr_t (*holder)(uintptr_t word);
 
 	/* Claims those whom one who has called off was in the way of, as far as
 	 * they are tasklets of @only, if that is not NULL. A list. Guarded. NULL
@@ -52,6 +53,17 @@ struct queued {
 	bool is_linked;
 };
 
+_Static_assert(sizeof(uintptr_t) == sizeof(uint64_t), "an id fits in a word");
+
+/* What says in a word that a tasklet holds it: its id, in its place, with no other
+ * bits. No other tasklet ever has that, while a descriptor has one tenant after the
+ * other. Of the current tasklet, or of one that waits. */
+static INLINE uintptr_t weft__sync_mark(struct weft_task *t)
+{
+	/* relaxed: it does not change as long as the tasklet is there */
+	return peek(t->word) & ~(((uintptr_t)1 << WORD_BITS) - 1);
+}
+
 static INLINE _Atomic(uintptr_t) *weft__sync_word(struct weft__sync *o)
 {
 	return (_Atomic(uintptr_t) *)&o->word;
@@ -61,16 +73,14 @@ static INLINE _Atomic(uintptr_t) *weft__sync_word(struct weft__sync *o)
 static INLINE bool weft__sync_change(struct weft__sync *o, uintptr_t from,
 				     uintptr_t to, memory_order order)
 {
-	_Atomic(uintptr_t) *word = weft__sync_word(o);
-
 	if (__libc_single_threaded) {
-		if (peek(*word) != from)
+		if (o->word != from)
 			return false;
-		poke(*word, to);
+		o->word = to;
 		return true;
 	}
-	return atomic_compare_exchange_strong_explicit(word, &from, to, order,
-						       memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(
+		weft__sync_word(o), &from, to, order, memory_order_relaxed);
 }
 
 /* Takes what there is, if the caller need not wait for it. */
@@ -125,7 +135,7 @@ void weft__sync_wake(struct scheduler *s, struct waiter *first);
 
 /* --- mutex.c --- */
 
-bool weft__mutex_is_held_by(weft_mutex *m, const struct weft_task *t);
+bool weft__mutex_is_held_by(weft_mutex *m, struct weft_task *t);
 
 /* The calls without any check but that the caller holds it, or does not. The
  * first returns 0, or -EDEADLK when nobody can ever unlock it. */

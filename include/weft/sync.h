@@ -15,9 +15,13 @@
  * who has just broadcast. Zero bytes are a valid object (a semaphore of 0). They
  * must not be copied or moved while in use.
  *
- * A tasklet that ends does not let go of anything: what it held stays held. In a
- * child of fork() what tasklets of other threads held stays so too, but they wait
- * for nothing any more.
+ * A tasklet that ends does not let go of anything: what it held stays held, by
+ * nobody who could let it go. Calls that wait for it wait on, until they are killed,
+ * out of time or told of a deadlock; trylock calls return -EBUSY and unlock -EPERM,
+ * to tasklets born later too. weft_defer() is the place to unlock what must not be
+ * left behind. An object that was left so can be initialised anew when nobody waits
+ * for it. In a child of fork() what tasklets of other threads held stays so too,
+ * but they wait for nothing any more.
  */
 #ifndef WEFT_SYNC_H
 #define WEFT_SYNC_H
@@ -48,8 +52,10 @@ typedef struct weft_mutex {
  * weft_mutex_lock - take a mutex, or wait until it is handed over
  *
  * Return: 0 when the caller holds it. Otherwise it does not:
- *   -EDEADLK    the caller holds it already, and is in no deadline scope that
- *               would end the wait
+ *   -EDEADLK    this very tasklet, and not one before it, holds the mutex
+ *               already, and is in no deadline scope that would end the wait; or
+ *               it waited, and all threads of the process have come to a
+ *               deadlock (weft/scheduler.h)
  *   or what any blocking call may return
  * Context: any tasklet of any thread; a blocking call, may switch.
  * Ordering: what its holders did before they unlocked it is visible.

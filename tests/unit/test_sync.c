@@ -426,6 +426,85 @@ START_TEST(last_one_frees_the_mutex)
 }
 END_TEST
 
+/* --- whose it is --- */
+
+static int end_with_all(void *arg)
+{
+	(void)arg;
+	if (weft_mutex_lock(&m) || weft_rwlock_wrlock(&l))
+		return -ENOLCK;
+	return 0;
+}
+
+struct heir {
+	int unlock, trylock, wait, release, tryread;
+	int lock, read, lock_late;
+	bool is_back;
+};
+
+/* Never had any of it. */
+static int try_to_inherit(void *arg)
+{
+	struct heir *h = arg;
+	struct weft_deadline d;
+
+	h->unlock = weft_mutex_unlock(&m);
+	h->trylock = weft_mutex_trylock(&m);
+	h->wait = weft_condition_wait(&c, &m);
+	h->release = weft_rwlock_unlock(&l);
+	h->tryread = weft_rwlock_tryrdlock(&l);
+	weft_deadline_begin(&d, weft_now() + WEFT_MILLISECOND);
+	h->lock_late = weft_mutex_lock(&m);
+	weft_deadline_end(&d);
+	h->read = weft_rwlock_rdlock(&l);
+	h->lock = weft_mutex_lock(&m);
+	h->is_back = true;
+	return 0;
+}
+
+static void expect_nothing_inherited(struct heir *h, weft_tasklet t)
+{
+	while (!h->lock_late)
+		weft_sleep(WEFT_MILLISECOND);
+	ck_assert_int_eq(h->unlock, -EPERM);
+	ck_assert_int_eq(h->trylock, -EBUSY);
+	ck_assert_int_eq(h->wait, -EPERM);
+	ck_assert_int_eq(h->release, -EPERM);
+	ck_assert_int_eq(h->tryread, -EBUSY);
+	ck_assert_int_eq(h->lock_late, -ETIMEDOUT);
+	/* It waits, and is not told that it deadlocks with itself. */
+	ck_assert(!h->is_back);
+	ck_assert_int_eq(weft_tasklet_state(t), WEFT_BLOCKED);
+	ck_assert_int_eq(weft_tasklet_kill(t, 0), 0);
+	while (!h->is_back)
+		weft_schedule();
+	ck_assert_int_eq(h->read, -ECANCELED);
+	ck_assert_int_eq(h->lock, -ECANCELED);
+}
+
+/* What a tasklet held when it ended is nobody's: not that of the next one that is
+ * born in its memory. */
+START_TEST(what_the_dead_held_is_nobodys)
+{
+	struct heir heirs[3] = { { 0 } };
+	weft_tasklet first = weft_spawn(end_with_all, NULL);
+	bool same = false;
+
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert(!weft_tasklet_alive(first));
+	for (size_t i = 0; i < N_ELEMENTS(heirs); i++) {
+		weft_tasklet t = weft_spawn(try_to_inherit, &heirs[i]);
+
+		same |= t.task == first.task;
+		expect_nothing_inherited(&heirs[i], t);
+	}
+	ck_assert(same); /* or this has tried nothing */
+	/* To nobody's surprise, nor is it main's. */
+	ck_assert_int_eq(weft_mutex_unlock(&m), -EPERM);
+	ck_assert_int_eq(weft_rwlock_unlock(&l), -EPERM);
+}
+END_TEST
+
 /* --- deadlock --- */
 
 static char errors[8192];
@@ -616,6 +695,7 @@ int main(void)
 	add_loop(s, "shield", shielded_one_waits_on, n);
 	add_loop(s, "other loops", other_loops_are_told, n);
 	add_loop(s, "end of a thread", thread_ends_while_its_tasklets_wait, n);
+	add_case(s, "owners that have ended", what_the_dead_held_is_nobodys);
 	add_loop(s, "deadlock", deadlock_is_told, n);
 	add_case(s, "deadlock of a condition",
 		 deadlock_while_taking_the_mutex_again);
