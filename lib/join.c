@@ -23,9 +23,9 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 
+#include "lock.h"
 #include "park.h"
 #include "scheduler.h"
 
@@ -34,7 +34,7 @@ bool weft__task_lock(struct weft_task *t, uint64_t id)
 	/* relaxed: the exchange below takes the lock */
 	uint64_t word = peek(t->word);
 
-	for (unsigned tries = 1; word >> WORD_BITS == id; tries++) {
+	for (unsigned tries = 0; word >> WORD_BITS == id; tries++) {
 		if (!(word & WORD_LOCKED)) {
 			if (atomic_compare_exchange_weak_explicit(
 				    &t->word, &word, word | WORD_LOCKED,
@@ -43,10 +43,7 @@ bool weft__task_lock(struct weft_task *t, uint64_t id)
 				return true;
 			continue;
 		}
-		if (tries % 128 == 0)
-			sched_yield();
-		else
-			arch_pause();
+		weft__be_patient(tries);
 		word = peek(t->word);
 	}
 	return false;

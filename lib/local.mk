@@ -26,7 +26,7 @@ lib_libweft_la_SOURCES = \
 	lib/inbox.c lib/inbox.h \
 	lib/io.c lib/io.h \
 	lib/join.c \
-	lib/lock.h \
+	lib/lock.c lib/lock.h \
 	lib/mutex.c \
 	lib/net.c \
 	lib/offload.c lib/offload.h \

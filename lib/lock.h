@@ -5,21 +5,24 @@
  *
  * In a process with one thread nobody can meet it, so it is not taken; as a
  * thread cannot begin or end in between, what weft__lock() found still holds at
- * the unlock, to which it is handed. A holder that lost its CPU is waited for
- * with sched_yield().
+ * the unlock, to which it is handed. A holder that lost its CPU is waited for as
+ * lock.c says.
  *
  * [lock.1] the acquire of a lock pairs with the release of the unlock before.
  */
 #ifndef WEFT__LOCK_H
 #define WEFT__LOCK_H
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/single_threaded.h>
 
-#include "context.h"
 #include "debug.h"
+
+/* To be called between two looks at something that another thread is about to
+ * finish, with how often it has been called before. The time it takes grows; in the
+ * end it sleeps, so that a thread of lower priority gets the CPU. */
+void weft__be_patient(unsigned tries);
 
 struct lock {
 	_Atomic(unsigned) taken;
@@ -33,10 +36,7 @@ static NOINLINE __attribute__((unused)) void lock_contended(struct lock *l)
 		    !atomic_exchange_explicit(
 			    &l->taken, 1, memory_order_acquire)) /* [lock.1] */
 			return;
-		if (tries % 128 == 127)
-			sched_yield();
-		else
-			arch_pause();
+		weft__be_patient(tries);
 	}
 }
 

@@ -63,7 +63,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -73,6 +72,7 @@
 
 #include "deadlock.h"
 #include "environment.h"
+#include "lock.h"
 #include "scheduler.h"
 #include "thread.h"
 #include "valgrind.h"
@@ -207,8 +207,8 @@ uintptr_t weft__inbox_close(struct scheduler *s)
 	uintptr_t word =
 		atomic_exchange(&s->inbox.word, INBOX_CLOSED); /* [park.2] */
 
-	while (atomic_load(&s->inbox.ringers)) /* [park.2] */
-		sched_yield();
+	for (unsigned i = 0; atomic_load(&s->inbox.ringers); i++) /* [park.2] */
+		weft__be_patient(i);
 	return weft__inbox_list(word);
 }
 

@@ -21,6 +21,7 @@ UNIT_TESTS = \
 	tests/unit/test_inbox \
 	tests/unit/test_io \
 	tests/unit/test_io_kill \
+	tests/unit/test_lock \
 	tests/unit/test_offload \
 	tests/unit/test_raised_errors \
 	tests/unit/test_scheduler \
@@ -82,6 +83,8 @@ tests_unit_test_engine_LDFLAGS = -static $(WRAP_RING)
 tests_unit_test_group_LDFLAGS = -static $(WRAP_ALLOCATION)
 tests_unit_test_inbox_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_inbox_LDFLAGS = -static
+tests_unit_test_lock_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_lock_LDFLAGS = -static
 tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_stack_LDFLAGS = -static
 tests_unit_test_timer_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -37,6 +37,7 @@
 
 #include "../debug.h"
 #include "../fork.h"
+#include "../lock.h"
 #include "../park.h"
 #include "../scheduler.h"
 #include "../valgrind.h"
@@ -687,10 +688,12 @@ void weft__engine_ring_message(struct engine *target)
 {
 	/* No memory for the message, or a signal: there is no other way to wake
 	 * this sleeper, so try until it works. */
-	while (send_message(peek(target->ring_fd), DATA_DOORBELL) < 0 &&
-	       (errno == EINTR || errno == EAGAIN || errno == ENOMEM ||
-		errno == EBUSY))
-		sched_yield();
+	for (unsigned tries = 0;
+	     send_message(peek(target->ring_fd), DATA_DOORBELL) < 0 &&
+	     (errno == EINTR || errno == EAGAIN || errno == ENOMEM ||
+	      errno == EBUSY);
+	     tries++)
+		weft__be_patient(tries);
 }
 
 void weft__engine_ring_eventfd(struct engine *target)
