@@ -308,17 +308,20 @@ void weft__sync_unlock_all(void)
 		weft__unlock(&guards[i].lock, true);
 }
 
-/* Those behind one who goes can be let in, which changes the list: so it is begun
- * anew. What drives the thread from outside learns of them later, as of all. */
-static bool forget_one(struct held h, struct scheduler *self)
+/* From this one on, the first that is another thread's. */
+static struct queued *find_other(struct queued *q, const struct scheduler *self)
 {
-	struct queued *q = h.guard->newest;
-	struct waiter *w = NULL;
-
 	while (q && q->waiter.owner == self)
 		q = q->older;
-	if (!q)
-		return false;
+	return q;
+}
+
+/* Those of this thread behind one who goes can be let in. What drives it from
+ * outside learns of them later, as of all. */
+static void forget_one(struct held h, struct queued *q, struct scheduler *self)
+{
+	struct waiter *w = NULL;
+
 	leave(h, q);
 	if (self)
 		w = let_in(h, q, self);
@@ -326,12 +329,24 @@ static bool forget_one(struct held h, struct scheduler *self)
 		next = w->next;
 		weft__wake_local(self, w->task);
 	}
-	return true;
+}
+
+/* The next is found before one goes: of those who are let in none is another
+ * thread's, so it stays in the list, and each is looked at once. */
+static void forget_others(struct held h, struct scheduler *self)
+{
+	struct queued *q = find_other(h.guard->newest, self);
+
+	while (q) {
+		struct queued *next = find_other(q->older, self);
+
+		forget_one(h, q, self);
+		q = next;
+	}
 }
 
 void weft__sync_forget_others(struct scheduler *self)
 {
 	for (int i = 0; i < N_GUARDS; i++)
-		while (forget_one((struct held){ .guard = &guards[i] }, self))
-			;
+		forget_others((struct held){ .guard = &guards[i] }, self);
 }

@@ -87,6 +87,8 @@ tests_unit_test_lock_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_lock_LDFLAGS = -static
 tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_stack_LDFLAGS = -static
+tests_unit_test_sync_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_sync_LDFLAGS = -static
 tests_unit_test_timer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_timer_LDFLAGS = -static
 

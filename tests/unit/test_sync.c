@@ -12,7 +12,9 @@
 #include <unistd.h>
 #include <weft.h>
 
+#include "fork.h"
 #include "support.h"
+#include "sync.h"
 
 static weft_mutex m = WEFT_MUTEX_INIT;
 static weft_condition c = WEFT_CONDITION_INIT;
@@ -680,6 +682,61 @@ START_TEST(fork_lets_readers_in)
 }
 END_TEST
 
+/* So many that nobody could look at each of them for each of the others. */
+enum { N_OWN = 300000, N_OTHERS = N_OWN };
+
+static bool never_called_off(struct scheduler *s, struct waiter *w)
+{
+	(void)s;
+	(void)w;
+	return false;
+}
+
+static void queue_up(struct held h, struct queued *q, size_t n,
+		     struct scheduler *owner)
+{
+	static const struct sync_kind kind = { .wait.cancel =
+						       never_called_off };
+
+	for (size_t i = 0; i < n; i++) {
+		q[i].waiter.owner = owner;
+		q[i].waiter.kind = &kind.wait;
+		q[i].object = &sem.weft__sync;
+		weft__sync_link(h, &q[i]);
+	}
+}
+
+static size_t n_queued(void)
+{
+	size_t n = 0;
+
+	for (struct waiter *w = sem.weft__sync.oldest; w; w = w->next)
+		n++;
+	return n;
+}
+
+/* A child takes the waiters of other threads out in one walk. */
+START_TEST(fork_looks_at_each_once)
+{
+	static struct scheduler self, other;
+	struct queued *own = calloc(N_OWN, sizeof *own);
+	struct queued *others = calloc(N_OTHERS, sizeof *others);
+	struct held h = weft__sync_guard(&sem.weft__sync);
+
+	ck_assert(own && others);
+	queue_up(h, own, N_OWN / 2, &self);
+	queue_up(h, others, N_OTHERS, &other);
+	queue_up(h, own + N_OWN / 2, N_OWN / 2, &self);
+	weft__sync_unguard(h);
+	weft__sync_forget_others(&self);
+	ck_assert_uint_eq(n_queued(), N_OWN);
+	weft__sync_forget_others(&other);
+	ck_assert_uint_eq(n_queued(), 0);
+	free(own);
+	free(others);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("sync");
@@ -701,5 +758,6 @@ int main(void)
 		 deadlock_while_taking_the_mutex_again);
 	add_loop(s, "fork", fork_forgets_those_of_other_threads, n);
 	add_case(s, "fork and readers", fork_lets_readers_in);
+	add_case(s, "fork and crowds", fork_looks_at_each_once);
 	return run_suite(s);
 }
