@@ -35,6 +35,7 @@
 
 #include "park.h"
 #include "scheduler.h"
+#include "task_pool.h"
 
 /* Hands the descriptor in, of whose word REQUEST_QUEUED was just set. */
 static int hand_in(struct scheduler *s, struct weft_task *t)
@@ -137,9 +138,11 @@ static void requested(struct scheduler *s, struct weft_task *t, bool is_refused)
 
 	if (!(word >> WORD_BITS)) {
 		if (word & REQUEST_GONE)
-			weft__task_release(s, t);
+			weft__task_pool_release_late(s, t);
 		return;
 	}
+	if (word & REQUEST_NEW)
+		weft__task_pool_note_foreign(s);
 	if (word & REQUEST_NEW && (is_refused || !weft__task_admit(s, t))) {
 		weft__task_refuse(s, t, is_refused ? -ECANCELED : -ENOMEM);
 		return;

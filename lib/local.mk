@@ -39,6 +39,7 @@ lib_libweft_la_SOURCES = \
 	lib/stack.c lib/stack.h \
 	lib/start.c \
 	lib/sync.c lib/sync.h \
+	lib/task_pool.c lib/task_pool.h \
 	lib/tasklet.c lib/tasklet.h \
 	lib/thread.c lib/thread.h \
 	lib/time.c \

@@ -104,6 +104,8 @@ struct scheduler {
 	int64_t trim_ns; /* when to look for unused stacks; 0: not now */
 	uint32_t random; /* of select.c; never 0 */
 
+	unsigned n_foreign; /* tasklets taken in that other threads created */
+
 	size_t n_offloaded; /* calls that helpers have or will have, offload.c */
 
 	/* written by the owner, read by any thread that holds the registry */
@@ -111,6 +113,10 @@ struct scheduler {
 	_Atomic(uint64_t) ended, failed, abandoned, parks, timers_fired;
 	_Atomic(uint64_t) wakes_sent, wakes_saved;
 	_Atomic(int64_t) worst_lateness_ns;
+
+	/* under the mutex of task_pool.c */
+	struct task_slab *slabs, *first_slab; /* the last and first taken */
+	struct weft_task *stock;              /* spare, for others to fill */
 
 	/* under the registry's mutex */
 	struct scheduler *newer, *older; /* attached; or the next spare one */

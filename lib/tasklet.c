@@ -16,10 +16,8 @@
  * A tasklet whose end has more to it, something deferred, a failure to tell of,
  * a switch to announce, takes a slower way there, which weft_exit() shares.
  *
- * What other threads ask of a tasklet is in control.c, joining in join.c.
- *
- * Descriptors come in slabs that are never unmapped. Each scheduler keeps spare
- * ones; what a thread leaves behind goes to the pool for the others.
+ * What other threads ask of a tasklet is in control.c, joining in join.c, where
+ * descriptors come from in task_pool.c.
  */
 #include "tasklet.h"
 
@@ -27,112 +25,20 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/single_threaded.h>
 #include <time.h>
 
 #include "fork.h"
 #include "park.h"
 #include "scheduler.h"
+#include "task_pool.h"
 #include "thread.h"
 
-/* --- descriptors --- */
+/* --- ids and names --- */
 
-enum {
-	SLAB_BYTES = 64 * 1024, /* and aligned so */
-	SLABS_AT_ONCE = 16,
-	TASKS_PER_SLAB =
-		(SLAB_BYTES - 128) / (sizeof(struct weft_task) + NAME_SIZE),
-	IDS_AT_ONCE = 4096,
-	ABANDON_ROUNDS = 10
-};
-
-/* A name is written by the creator and may be read by anybody at any time:
- * whole words, so that a torn one is only a wrong one, which the id then
- * gives away. */
-struct name {
-	_Atomic(uint64_t) words[NAME_SIZE / sizeof(uint64_t)];
-};
-
-struct task_slab {
-	struct task_slab *next;
-	struct weft_task tasks[TASKS_PER_SLAB];
-	struct name names[TASKS_PER_SLAB];
-};
-
-_Static_assert(sizeof(struct task_slab) <= SLAB_BYTES, "a slab has its size");
-
-static struct {
-	pthread_mutex_t mutex;
-	struct task_slab *slabs;  /* all there are */
-	struct weft_task *free;   /* left behind by threads that ended */
-	struct task_slab *unused; /* mapped, not yet handed out */
-	unsigned n_unused;
-} pool = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+enum { IDS_AT_ONCE = 4096, ABANDON_ROUNDS = 10 };
 
 static _Atomic(uint64_t) next_ids = IDS_AT_ONCE;
-
-static struct name *name_of(struct weft_task *t)
-{
-	struct task_slab *slab =
-		(struct task_slab *)((uintptr_t)t &
-				     ~(uintptr_t)(SLAB_BYTES - 1));
-
-	return &slab->names[t - slab->tasks];
-}
-
-/* Maps some slabs, aligned to their size. Under the pool's mutex. */
-static bool map_slabs(void)
-{
-	size_t bytes = (size_t)SLABS_AT_ONCE * SLAB_BYTES;
-	char *start = mmap(NULL, bytes + SLAB_BYTES, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	size_t skip;
-
-	if (start == MAP_FAILED)
-		return false;
-	skip = -(uintptr_t)start & (SLAB_BYTES - 1);
-	if (skip)
-		munmap(start, skip);
-	if (skip != SLAB_BYTES)
-		munmap(start + skip + bytes, SLAB_BYTES - skip);
-	pool.unused = (struct task_slab *)(start + skip);
-	pool.n_unused = SLABS_AT_ONCE;
-	return true;
-}
-
-static struct weft_task *open_slab(void)
-{
-	struct task_slab *slab;
-	struct weft_task *list = NULL;
-
-	if (!pool.n_unused && !map_slabs())
-		return NULL;
-	slab = pool.unused;
-	pool.unused = (struct task_slab *)((char *)slab + SLAB_BYTES);
-	pool.n_unused--;
-	slab->next = pool.slabs;
-	pool.slabs = slab;
-	for (size_t i = TASKS_PER_SLAB; i-- > 0;) {
-		slab->tasks[i].next_free = list;
-		list = &slab->tasks[i];
-	}
-	return list;
-}
-
-/* Spare descriptors for a scheduler that has run out. */
-static NOINLINE struct weft_task *refill(struct scheduler *s)
-{
-	pthread_mutex_lock(&pool.mutex);
-	if (pool.free) {
-		s->free_tasks = pool.free;
-		pool.free = NULL;
-	} else {
-		s->free_tasks = open_slab();
-	}
-	pthread_mutex_unlock(&pool.mutex);
-	return s->free_tasks;
-}
 
 static INLINE uint64_t new_id(struct scheduler *s)
 {
@@ -150,7 +56,7 @@ static void set_name(struct weft_task *t, const char *name)
 
 	memcpy(copy.text, name, strnlen(name, NAME_SIZE - 1));
 	for (size_t i = 0; i < NAME_SIZE / sizeof(uint64_t); i++)
-		poke(name_of(t)->words[i], copy.words[i]);
+		poke(weft__task_name(t)->words[i], copy.words[i]);
 }
 
 /* --- the error handler --- */
@@ -298,10 +204,13 @@ static INLINE void let_go(struct scheduler *s, struct weft_task *t)
 	uint64_t word = peek(t->word);
 
 	/* Once the id is gone nobody sets bits: what is clear stays clear. */
-	if (unlikely(word & REQUEST_QUEUED))
+	if (unlikely(word & REQUEST_QUEUED)) {
 		word = atomic_fetch_or(&t->word, REQUEST_GONE);
-	if (!(word & REQUEST_QUEUED))
-		weft__task_release(s, t);
+		if (word & REQUEST_QUEUED)
+			return;
+		poke(t->word, 0);
+	}
+	weft__task_release(s, t);
 }
 
 /* What its creator has to take back of one that will not run. */
@@ -551,18 +460,30 @@ static INLINE void move_in(struct weft_task *t, struct scheduler *owner,
 	atomic_store_explicit(&t->word, word, memory_order_release);
 }
 
+static struct weft_task *take_descriptor(struct scheduler *s,
+					 struct scheduler *owner)
+{
+	struct weft_task *t = s->free_tasks;
+
+	if (s != owner)
+		return weft__task_pool_take_for(owner);
+	if (unlikely(!t) && !(t = weft__task_pool_refill(s)))
+		return NULL;
+	s->free_tasks = t->next_free;
+	return t;
+}
+
 /* A descriptor with a tenant. The joiner is set by the time the id is, if there
  * is one. */
 static struct weft_task *create(struct scheduler *s, struct scheduler *owner,
 				unsigned class, weft_fn fn, void *arg,
 				unsigned requests, struct joiner *j)
 {
-	struct weft_task *t = s->free_tasks;
+	struct weft_task *t = take_descriptor(s, owner);
 	uint64_t id;
 
-	if (unlikely(!t) && !(t = refill(s)))
+	if (!t)
 		return NULL;
-	s->free_tasks = t->next_free;
 	id = new_id(s);
 	t->joiners = j;
 	if (j) {
@@ -664,7 +585,8 @@ static void deliver(struct scheduler *target, void *arg)
 	d->handle = weft__handle(t);
 	tell_of_birth(d->joiner);
 	if (!weft__hand_in(d->from, target, weft__task_link(t))) {
-		discard(d->from, t);
+		/* release: for the next thread that has the slab [task.1] */
+		atomic_store_explicit(&t->word, 0, memory_order_release);
 		d->err = ESRCH;
 	}
 }
@@ -766,20 +688,13 @@ int weft__task_create_main(struct scheduler *s)
 
 void weft__task_release_all(struct scheduler *s)
 {
-	struct weft_task **last = &s->free_tasks;
 	struct weft_task *t = s->main;
 
 	poke(t->state, WEFT_DEAD);
 	free_deferred(t);
 	weft__join_end(s, t, 0);
 	let_go(s, t);
-	while (*last)
-		last = &(*last)->next_free;
-	pthread_mutex_lock(&pool.mutex);
-	*last = pool.free;
-	pool.free = s->free_tasks;
-	pthread_mutex_unlock(&pool.mutex);
-	s->free_tasks = NULL;
+	weft__task_pool_give_back(s);
 }
 
 /* --- handles --- */
@@ -869,7 +784,7 @@ WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size)
 		return -ESRCH;
 	if (peek(t.task->about) & TASK_HAS_NAME)
 		for (size_t i = 0; i < NAME_SIZE / sizeof(uint64_t); i++)
-			copy.words[i] = peek(name_of(t.task)->words[i]);
+			copy.words[i] = peek(weft__task_name(t.task)->words[i]);
 	if (!was_alive(t))
 		return -ESRCH;
 	length = strnlen(copy.text, NAME_SIZE - 1);
@@ -941,25 +856,16 @@ WEFT_API void weft_shield_end(void)
 void weft__task_lock_pool(void)
 {
 	pthread_mutex_lock(&handler.mutex);
-	pthread_mutex_lock(&pool.mutex);
+	weft__task_pool_lock();
 }
 
 void weft__task_unlock_pool(void)
 {
-	pthread_mutex_unlock(&pool.mutex);
+	weft__task_pool_unlock();
 	pthread_mutex_unlock(&handler.mutex);
 }
 
 /* --- fork --- */
-
-/* Every descriptor that has a tenant. */
-static void each_tenant(void (*look)(struct weft_task *t, void *arg), void *arg)
-{
-	for (struct task_slab *slab = pool.slabs; slab; slab = slab->next)
-		for (size_t i = 0; i < TASKS_PER_SLAB; i++)
-			if (weft__task_id(&slab->tasks[i]))
-				look(&slab->tasks[i], arg);
-}
 
 static void unlock_word(struct weft_task *t, void *arg)
 {
@@ -969,7 +875,7 @@ static void unlock_word(struct weft_task *t, void *arg)
 
 void weft__task_unlock_words(void)
 {
-	each_tenant(unlock_word, NULL);
+	weft__task_pool_each_tenant(unlock_word, NULL);
 }
 
 static void forget_others(struct weft_task *t, void *self)
@@ -1003,30 +909,12 @@ static void wake_forgotten(struct weft_task *t, void *self)
 
 void weft__task_forget_others(struct scheduler *self)
 {
-	each_tenant(forget_others, self);
+	weft__task_pool_each_tenant(forget_others, self);
 	if (self)
-		each_tenant(wake_forgotten, self);
+		weft__task_pool_each_tenant(wake_forgotten, self);
 }
 
 /* --- all tasklets of a thread --- */
-
-void weft__task_each(const struct scheduler *owner,
-		     void (*look)(struct weft_task *t, void *arg), void *arg)
-{
-	pthread_mutex_lock(&pool.mutex);
-	for (struct task_slab *slab = pool.slabs; slab; slab = slab->next) {
-		for (size_t i = 0; i < TASKS_PER_SLAB; i++) {
-			struct weft_task *t = &slab->tasks[i];
-
-			/* Another thread's descriptor may change owner, but
-			 * never to or from the caller's, which is here. */
-			if ((!owner || peek(t->owner) == owner) &&
-			    weft__task_id(t) && !(peek(t->word) & REQUEST_NEW))
-				look(t, arg);
-		}
-	}
-	pthread_mutex_unlock(&pool.mutex);
-}
 
 /* The tasklets of a thread, main excluded, in the order of their coming. */
 struct all_tasks {

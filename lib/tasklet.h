@@ -79,11 +79,11 @@ enum {
 	WORD_BITS = 10
 };
 
-/* What the owner takes out of the word when it finds it in its inbox. */
+/* What the owner takes out of the word when it finds it in its inbox. With
+ * REQUEST_GONE the descriptor stays out of use (task_pool.c). */
 enum {
 	REQUESTS_TAKEN = REQUEST_QUEUED | REQUEST_NEW | REQUEST_INSERT |
-			 REQUEST_RUN | REQUEST_REMOVE | REQUEST_GONE |
-			 REQUEST_KILL
+			 REQUEST_RUN | REQUEST_REMOVE | REQUEST_KILL
 };
 
 struct weft_task {
@@ -192,8 +192,8 @@ int weft__task_create_main(struct scheduler *s);
 /* Runs what the main tasklet has deferred, at the end of its thread. */
 void weft__task_run_deferred(struct scheduler *s, struct weft_task *t);
 
-/* Ends the main tasklet, and gives its descriptor and the spare ones back for
- * other threads. */
+/* Ends the main tasklet, and gives its descriptor and all others back for other
+ * threads. */
 void weft__task_release_all(struct scheduler *s);
 
 #ifdef WEFT__SANITIZED
@@ -217,8 +217,8 @@ void weft__task_refuse(struct scheduler *s, struct weft_task *t, int result);
 /* Lets go of a descriptor whose tenant has ended. */
 void weft__task_release(struct scheduler *s, struct weft_task *t);
 
-/* Has every tasklet of a thread looked at, or of all with NULL, main ones
- * included, in no order. @look must not create or end any. */
+/* Has every tasklet of a thread looked at, main included, in no order. @look must
+ * not create or end any. (task_pool.c) */
 void weft__task_each(const struct scheduler *owner,
 		     void (*look)(struct weft_task *t, void *arg), void *arg);
 
@@ -226,8 +226,7 @@ void weft__task_each(const struct scheduler *owner,
  * they are runnable or have ended, or their wake is on the way. 0 or -ENOMEM. */
 int weft__task_kill_all(struct scheduler *s);
 
-/* Ends those that are left as they are. Their descriptors are never used
- * again: somebody's stack is in them. */
+/* Ends those that are left as they are: nobody goes to their stacks any more. */
 void weft__task_abandon_all(struct scheduler *s);
 
 /* --- control.c --- */

@@ -29,6 +29,7 @@ UNIT_TESTS = \
 	tests/unit/test_stack \
 	tests/unit/test_start \
 	tests/unit/test_sync \
+	tests/unit/test_task_pool \
 	tests/unit/test_tasklet \
 	tests/unit/test_thread \
 	tests/unit/test_time \
@@ -89,6 +90,8 @@ tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_stack_LDFLAGS = -static
 tests_unit_test_sync_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_sync_LDFLAGS = -static
+tests_unit_test_task_pool_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_task_pool_LDFLAGS = -static
 tests_unit_test_timer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_timer_LDFLAGS = -static
 
