@@ -80,6 +80,7 @@ static void go_on_in_child(void)
 	}
 	weft__sync_forget_others(self);
 	weft__offload_forget_others(self);
+	weft__position_renew();
 	weft__task_forget_others(self);
 	weft__group_forget_members(self);
 	if (self && self->embedding)

@@ -19,6 +19,9 @@ void weft__pool_unlock(void);
 /* offload.c: forgets helpers, and calls of other threads. */
 void weft__offload_forget_others(struct scheduler *self);
 
+/* position.c: forgets who is at which file. */
+void weft__position_renew(void);
+
 /* group.c: all groups' locks and that of their list. */
 void weft__group_lock_all(void);
 void weft__group_unlock_all(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The operation is the SQE: each call prepares one with liburing's helpers and
- * awaits its completion.
+ * awaits its completion. Reads and writes at a position are position.c's.
  */
 #include "io.h"
 
@@ -13,6 +13,7 @@
 #include <weft/io.h>
 #include <weft/uring.h>
 
+#include "position.h"
 #include "scheduler.h"
 
 /* More than the kernel moves at once, and what the SQE's 32 bits can say. */
@@ -124,20 +125,52 @@ WEFT_API int weft_close(int fd)
 	return rc;
 }
 
-WEFT_API ssize_t weft_read(int fd, void *buf, size_t count)
+/* Of what has no position, or by a thread of the kernel's. */
+static ssize_t await_transfer(const struct transfer *t, enum way way)
 {
 	struct io_uring_sqe sqe = { 0 };
 
-	io_uring_prep_read(&sqe, fd, buf, clamp(count), (uint64_t)-1);
+	if (t->is_write)
+		io_uring_prep_write(&sqe, t->fd, t->data, (unsigned)t->count,
+				    (uint64_t)-1);
+	else
+		io_uring_prep_read(&sqe, t->fd, t->data, (unsigned)t->count,
+				   (uint64_t)-1);
+	if (way == WAY_WORKER)
+		sqe.flags |= IOSQE_ASYNC;
 	return weft__await(&sqe);
+}
+
+static ssize_t transfer(struct transfer *t)
+{
+	struct scheduler *s = weft__scheduler();
+	enum way way;
+	int rc;
+
+	if (unlikely(!s))
+		return -errno;
+	rc = weft__enter(s);
+	if (rc)
+		return rc;
+	way = weft__transfer(s, t);
+	return way == WAY_MADE ? t->result : await_transfer(t, way);
+}
+
+WEFT_API ssize_t weft_read(int fd, void *buf, size_t count)
+{
+	struct transfer t = { .fd = fd, .data = buf, .count = clamp(count) };
+
+	return transfer(&t);
 }
 
 WEFT_API ssize_t weft_write(int fd, const void *buf, size_t count)
 {
-	struct io_uring_sqe sqe = { 0 };
+	struct transfer t = { .fd = fd,
+			      .data = (void *)(uintptr_t)buf,
+			      .count = clamp(count),
+			      .is_write = true };
 
-	io_uring_prep_write(&sqe, fd, buf, clamp(count), (uint64_t)-1);
-	return weft__await(&sqe);
+	return transfer(&t);
 }
 
 WEFT_API int weft_fsync(int fd)

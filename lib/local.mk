@@ -32,6 +32,7 @@ lib_libweft_la_SOURCES = \
 	lib/offload.c lib/offload.h \
 	lib/park.c lib/park.h \
 	lib/pool.c lib/pool.h \
+	lib/position.c lib/position.h \
 	lib/rwlock.c \
 	lib/scheduler.c lib/scheduler.h \
 	lib/select.c \

@@ -3,8 +3,9 @@
  * The pool of helper threads.
  *
  * The jobs of a crew are linked in one queue for the whole process, oldest first.
- * Helpers take from its front. All is under one mutex of pthread's: a hand-over
- * costs two wakes in any case.
+ * Helpers take from its front, but for jobs that must not be done beside one that
+ * is (their keys): the helper that has that one comes for the next. All is under
+ * one mutex of pthread's: a hand-over costs two wakes in any case.
  *
  *	QUEUED   in the queue; the owner may take it out again (withdraw), and
  *	         then nobody will call done()
@@ -14,8 +15,8 @@
  * off that stack for a job that has been queued, and is on its way. Each job
  * that is queued takes the idle one that was last busy off the stack, else starts
  * one up to the bound; so those that are not needed are at the bottom of the
- * stack, and end there after a while. While a job is queued there is a helper
- * that will come for it. Those that have ended are joined by who starts one or
+ * stack, and end there after a while. While a job is queued that may be done there
+ * is a helper that will come for it. Those that have ended are joined by who starts one or
  * ends itself, and the rest at the end of the process. (Each waiting for the one
  * before it made a line of threads, longer and longer where many ended.)
  *
@@ -69,6 +70,8 @@ struct helper {
 	pthread_cond_t wake;
 	struct helper *below; /* on the stack of idle ones, or of ended ones */
 	bool is_idle;         /* on it */
+	uint64_t key[2];      /* of what it does, if that has one */
+	struct helper *next_keyed; /* who does something with a key */
 
 	/* under the registry's mutex */
 	struct helper *next, *prev; /* all that are not about to be gone */
@@ -81,6 +84,7 @@ struct crew_state {
 	unsigned bound;
 	struct job *first, *last;
 	struct helper *idle;
+	struct helper *keyed;
 	unsigned n_helpers;
 	unsigned n_nested; /* of them, those that wait for others */
 };
@@ -138,14 +142,56 @@ static void take_out(struct crew_state *c, struct job *j)
 		c->last = j->prev;
 }
 
-static struct job *take_first(struct crew_state *c)
+static bool is_keyed(const uint64_t key[2])
 {
+	return key[0] || key[1];
+}
+
+/* Whether a job with the same key is being done. */
+static bool must_wait(const struct crew_state *c, const struct job *j)
+{
+	if (!is_keyed(j->key))
+		return false;
+	for (const struct helper *h = c->keyed; h; h = h->next_keyed)
+		if (h->key[0] == j->key[0] && h->key[1] == j->key[1])
+			return true;
+	return false;
+}
+
+static void begin_keyed(struct helper *h, const struct job *j)
+{
+	h->key[0] = j->key[0];
+	h->key[1] = j->key[1];
+	h->next_keyed = h->crew->keyed;
+	h->crew->keyed = h;
+}
+
+static void end_keyed(struct helper *h)
+{
+	struct helper **place = &h->crew->keyed;
+
+	if (!is_keyed(h->key))
+		return;
+	while (*place != h)
+		place = &(*place)->next_keyed;
+	*place = h->next_keyed;
+	h->key[0] = h->key[1] = 0;
+}
+
+/* The first that may be done; NULL: there is none. */
+static struct job *take_first(struct helper *h)
+{
+	struct crew_state *c = h->crew;
 	struct job *j = c->first;
 
+	while (j && must_wait(c, j))
+		j = j->next;
 	if (!j)
 		return NULL;
 	take_out(c, j);
 	j->is_taken = true;
+	if (is_keyed(j->key))
+		begin_keyed(h, j);
 	return j;
 }
 
@@ -357,14 +403,15 @@ static struct job *await_job(struct helper *h)
 {
 	struct crew_state *c = h->crew;
 	bool is_wanted = true;
-	struct job *j;
+	struct job *j = NULL;
 
-	while (!c->first && is_wanted && !pool.is_closing)
-		is_wanted = wait_on_stack(h);
+	end_keyed(h);
 	/* more than should be, since fewer wait for others */
-	if (c->n_helpers > most_helpers(c))
-		return NULL;
-	j = take_first(c);
+	while (c->n_helpers <= most_helpers(c) && !(j = take_first(h))) {
+		if (!is_wanted || pool.is_closing)
+			return NULL;
+		is_wanted = wait_on_stack(h);
+	}
 	if (j) {
 		pool.n_busy++;
 		pthread_cond_signal(&pool.settled);
@@ -381,6 +428,7 @@ static void retire(struct helper *h)
 
 	unlist(h);
 	join_ended();
+	end_keyed(h);
 	h->below = pool.ended;
 	pool.ended = h;
 	c->n_helpers--;
@@ -529,7 +577,9 @@ int weft__pool_submit(struct job *j)
 	if (is_nested(j) && self->n_calls++ == 0)
 		c->n_nested++;
 	append(c, j);
-	if (c->idle)
+	if (must_wait(c, j))
+		; /* whoever has the other one comes for it */
+	else if (c->idle)
 		wake_idle(c);
 	else if (c->n_helpers < most_helpers(c))
 		rc = start_helper(c);
@@ -598,7 +648,7 @@ bool weft__pool_forget_others(bool (*is_ours)(const struct job *j, void *arg),
 	for (size_t i = 0; i < N_CREWS; i++) {
 		struct crew_state *c = &pool.crews[i];
 
-		c->idle = NULL;
+		c->idle = c->keyed = NULL;
 		c->n_helpers = c->n_nested = 0;
 		for (struct job *j = c->first; j; j = next) {
 			next = j->next;

@@ -10,6 +10,7 @@
 #define WEFT__POOL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum crew {
@@ -23,6 +24,8 @@ struct job {
 	enum crew crew;
 	int (*fn)(void *arg);
 	void *arg;
+	uint64_t key[2]; /* not 0: jobs with the same key are done one after the
+			    other, in the order in which they came */
 	void (*done)(struct job *j); /* the last that is done with the job; on a
 					helper or another thread */
 

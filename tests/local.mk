@@ -23,6 +23,7 @@ UNIT_TESTS = \
 	tests/unit/test_io_kill \
 	tests/unit/test_lock \
 	tests/unit/test_offload \
+	tests/unit/test_position \
 	tests/unit/test_raised_errors \
 	tests/unit/test_scheduler \
 	tests/unit/test_select \
@@ -86,6 +87,8 @@ tests_unit_test_inbox_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_inbox_LDFLAGS = -static
 tests_unit_test_lock_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_lock_LDFLAGS = -static
+tests_unit_test_position_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_position_LDFLAGS = -static
 tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_stack_LDFLAGS = -static
 tests_unit_test_sync_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -128,6 +131,7 @@ EXTRA_DIST += \
 	tests/model/interrupt.pml \
 	tests/model/join.pml \
 	tests/model/park.pml \
+	tests/model/position.pml \
 	tests/model/rwlock.pml \
 	tests/model/select.pml \
 	tests/model/sync.pml \

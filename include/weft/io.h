@@ -4,9 +4,9 @@
  *
  * Arguments and results are those of the POSIX calls of the same name, except
  * that a failure is a negative errno. Descriptors may be of any kind, O_NONBLOCK
- * or not. Each call is an operation on the io_uring of the calling thread:
- * those of all tasklets are handed to the kernel together, once per pass of
- * the ring. Besides its own errors, each returns
+ * or not. Each call is an operation on the io_uring of the calling thread, but for
+ * reads and writes at the position of a file: those of all tasklets are handed to
+ * the kernel together, once per pass of the ring. Besides its own errors, each returns
  *
  *   -ENOSYS, -EPERM, -ENOMEM, ...  the io_uring could not be created; weft-info
  *                                  says why
@@ -50,7 +50,26 @@ WEFT_API int weft_close(int fd);
 /**
  * weft_read - read(2): at the file's position, where it has one
  *
- * Return: bytes read, 0 at the end, or a negative errno.
+ * The position is the kernel's, and is moved as read(2) moves it, whoever else reads
+ * and writes by it: no byte is read twice, and none is lost. What is in memory is
+ * read at once. For what is not, and for a file with O_DIRECT, a helper thread
+ * waits, one of at most 16 of the process for reads and writes of files. Such a
+ * call can be interrupted as long as it is in line for a helper, and then nothing
+ * has been read; after that it returns its result, and the error comes with the next
+ * call. A regular file's read returns fewer bytes than @count only at the end, or if
+ * others move the position meanwhile.
+ *
+ * Limits: a plain read(2) or write(2) that waits for its device, of another thread or
+ * process, at the same position, holds up the calling thread meanwhile, as it would
+ * a read(2). A file of /proc whose reads wait, such as /proc/kmsg, occupies a helper
+ * for as long.
+ *
+ * SO_RCVTIMEO of a socket is not heeded. To wait no longer than until some moment,
+ * put the call into a scope of weft_deadline_begin().
+ *
+ * Return: bytes read, 0 at the end, or a negative errno;
+ *   -ENOMEM  also: no helper could be started, for want of memory or because the
+ *            system allows no more threads; nothing has been read
  * Context: any tasklet; may switch.
  */
 WEFT_API ssize_t weft_read(int fd, void *buf, size_t count);
@@ -58,10 +77,19 @@ WEFT_API ssize_t weft_read(int fd, void *buf, size_t count);
 /**
  * weft_write - write(2): at the file's position, where it has one
  *
- * A write to a pipe without a reader returns -EPIPE and raises SIGPIPE as
- * write(2) does; see weft_send() for sockets.
+ * The position is the kernel's, and what is said of it at weft_read() holds here
+ * as well: no byte is written over by a write beside it, and with O_APPEND each goes
+ * to the end whole. Writes of one thread to one file are made in the order of the
+ * calls. A file system that cannot promise to put them into memory without waiting
+ * (ext4, for one) has a helper make them. A file that would grow beyond
+ * RLIMIT_FSIZE is -EFBIG and raises SIGXFSZ in the calling thread, as write(2) does.
  *
- * Return: bytes written, which can be fewer than @count, or a negative errno.
+ * A write to a pipe without a reader returns -EPIPE and raises SIGPIPE as
+ * write(2) does; see weft_send() for sockets. SO_SNDTIMEO is not heeded, as
+ * SO_RCVTIMEO is not by weft_read().
+ *
+ * Return: bytes written, which can be fewer than @count, or a negative errno;
+ *   -ENOMEM  also: no helper could be started, as of weft_read()
  * Context: any tasklet; may switch.
  */
 WEFT_API ssize_t weft_write(int fd, const void *buf, size_t count);
