@@ -6,9 +6,7 @@
 #include "io.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <unistd.h>
 #include <weft/io.h>
 #include <weft/uring.h>
@@ -72,22 +70,6 @@ WEFT_API int weft_await(const struct io_uring_sqe *sqe)
 	return rc ? rc : cqe.res;
 }
 
-WEFT_API int weft_openat(int dirfd, const char *path, int flags, ...)
-{
-	struct io_uring_sqe sqe = { 0 };
-	mode_t mode = 0;
-
-	if (flags & (O_CREAT | __O_TMPFILE)) {
-		va_list arguments;
-
-		va_start(arguments, flags);
-		mode = va_arg(arguments, mode_t);
-		va_end(arguments);
-	}
-	io_uring_prep_openat(&sqe, dirfd, path, flags | O_CLOEXEC, mode);
-	return weft__await(&sqe);
-}
-
 /* Cancels what this thread has in flight on @fd. */
 static void cancel_all_on(int fd)
 {
@@ -126,9 +108,11 @@ WEFT_API int weft_close(int fd)
 }
 
 /* Of what has no position, or by a thread of the kernel's. */
-static ssize_t await_transfer(const struct transfer *t, enum way way)
+static ssize_t await_transfer(struct scheduler *s, const struct transfer *t,
+			      enum way way)
 {
 	struct io_uring_sqe sqe = { 0 };
+	ssize_t rc;
 
 	if (t->is_write)
 		io_uring_prep_write(&sqe, t->fd, t->data, (unsigned)t->count,
@@ -136,9 +120,13 @@ static ssize_t await_transfer(const struct transfer *t, enum way way)
 	else
 		io_uring_prep_read(&sqe, t->fd, t->data, (unsigned)t->count,
 				   (uint64_t)-1);
-	if (way == WAY_WORKER)
-		sqe.flags |= IOSQE_ASYNC;
-	return weft__await(&sqe);
+	if (way == WAY_RING)
+		return weft__await(&sqe);
+	sqe.flags |= IOSQE_ASYNC;
+	weft__engine_expect_stuck(s, WORKER_UNBOUNDED, 1);
+	rc = weft__await(&sqe);
+	weft__engine_expect_stuck(s, WORKER_UNBOUNDED, -1);
+	return rc;
 }
 
 static ssize_t transfer(struct transfer *t)
@@ -153,7 +141,7 @@ static ssize_t transfer(struct transfer *t)
 	if (rc)
 		return rc;
 	way = weft__transfer(s, t);
-	return way == WAY_MADE ? t->result : await_transfer(t, way);
+	return way == WAY_MADE ? t->result : await_transfer(s, t, way);
 }
 
 WEFT_API ssize_t weft_read(int fd, void *buf, size_t count)

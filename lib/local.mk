@@ -30,6 +30,7 @@ lib_libweft_la_SOURCES = \
 	lib/mutex.c \
 	lib/net.c \
 	lib/offload.c lib/offload.h \
+	lib/open.c \
 	lib/park.c lib/park.h \
 	lib/pool.c lib/pool.h \
 	lib/position.c lib/position.h \

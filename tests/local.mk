@@ -23,6 +23,7 @@ UNIT_TESTS = \
 	tests/unit/test_io_kill \
 	tests/unit/test_lock \
 	tests/unit/test_offload \
+	tests/unit/test_open \
 	tests/unit/test_position \
 	tests/unit/test_raised_errors \
 	tests/unit/test_scheduler \
@@ -32,6 +33,7 @@ UNIT_TESTS = \
 	tests/unit/test_sync \
 	tests/unit/test_task_pool \
 	tests/unit/test_tasklet \
+	tests/unit/test_terminal \
 	tests/unit/test_thread \
 	tests/unit/test_time \
 	tests/unit/test_timer

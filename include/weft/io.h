@@ -4,9 +4,10 @@
  *
  * Arguments and results are those of the POSIX calls of the same name, except
  * that a failure is a negative errno. Descriptors may be of any kind, O_NONBLOCK
- * or not. Each call is an operation on the io_uring of the calling thread, but for
- * reads and writes at the position of a file: those of all tasklets are handed to
- * the kernel together, once per pass of the ring. Besides its own errors, each returns
+ * or not. A signal ends no call: -EINTR is what a raise may have given. Each call
+ * is an operation on the io_uring of the calling thread, but for reads and writes at
+ * the position of a file: those of all tasklets are handed to the kernel together,
+ * once per pass of the ring. Besides its own errors, each returns
  *
  *   -ENOSYS, -EPERM, -ENOMEM, ...  the io_uring could not be created; weft-info
  *                                  says why
@@ -28,6 +29,14 @@ WEFT_BEGIN_DECLS
  * weft_openat - openat(2); the descriptor is created close-on-exec
  *
  * The mode is read only when @flags has O_CREAT or O_TMPFILE.
+ *
+ * The open of a FIFO waits for who opens the other end, as that of open(2), unless
+ * @flags has O_NONBLOCK. A kill, a raise or a deadline ends the wait, and no
+ * descriptor is left behind; with a trap it fails. Each open that waits occupies a
+ * thread of the kernel's of its own, and keeps no other call waiting.
+ *
+ * Limit: a device is opened as with O_NONBLOCK, though the descriptor does not have
+ * it: a serial line is not waited for until it has a carrier.
  *
  * Return: the descriptor or a negative errno.
  * Context: any tasklet; may switch.
@@ -62,7 +71,7 @@ WEFT_API int weft_close(int fd);
  * Limits: a plain read(2) or write(2) that waits for its device, of another thread or
  * process, at the same position, holds up the calling thread meanwhile, as it would
  * a read(2). A file of /proc whose reads wait, such as /proc/kmsg, occupies a helper
- * for as long.
+ * for as long. A terminal whose VTIME is set can hold up the thread for that time.
  *
  * SO_RCVTIMEO of a socket is not heeded. To wait no longer than until some moment,
  * put the call into a scope of weft_deadline_begin().
@@ -83,6 +92,9 @@ WEFT_API ssize_t weft_read(int fd, void *buf, size_t count);
  * calls. A file system that cannot promise to put them into memory without waiting
  * (ext4, for one) has a helper make them. A file that would grow beyond
  * RLIMIT_FSIZE is -EFBIG and raises SIGXFSZ in the calling thread, as write(2) does.
+ *
+ * A write to a terminal that nobody reads, or that is stopped, waits in a thread of
+ * the kernel's. If it is interrupted when it has written a part, it returns that.
  *
  * A write to a pipe without a reader returns -EPIPE and raises SIGPIPE as
  * write(2) does; see weft_send() for sockets. SO_SNDTIMEO is not heeded, as

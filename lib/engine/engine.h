@@ -29,6 +29,10 @@ enum doorbell {
  * knows when there is nothing to cancel. */
 enum { FD_BUCKETS = 1024 };
 
+/* Threads of the kernel's, which work on what would wait: those for files and
+ * paths, of which there are few, and those for all the rest. */
+enum worker { WORKER_BOUNDED, WORKER_UNBOUNDED, N_WORKER_KINDS };
+
 struct engine {
 	/* owner only */
 	struct io_uring ring;
@@ -45,6 +49,11 @@ struct engine {
 	uint32_t *per_fd; /* FD_BUCKETS counts */
 	bool eventfd_is_armed;
 	struct engine *message_to; /* whom the last ring message was sent to */
+
+	/* how many workers there may be; of operations that may keep theirs for
+	 * ever, how many are in flight, and how many are provided for */
+	unsigned most_workers[N_WORKER_KINDS];
+	unsigned n_stuck[N_WORKER_KINDS], stuck_allowed[N_WORKER_KINDS];
 
 	/* written when the ring is opened, read by those who ring */
 	_Atomic(int) ring_fd;
@@ -72,6 +81,10 @@ int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
 
 /* Whether another operation of this thread may be in flight on @fd. */
 bool weft__engine_is_busy(const struct engine *e, int fd);
+
+/* Counts operations in, or out, that may keep a worker for ever: there are that many
+ * more, so that others find one. */
+void weft__engine_expect_stuck(struct scheduler *s, enum worker kind, int by);
 
 /* Hands in what is queued and takes in what has completed. Never waits. */
 void weft__engine_poll(struct scheduler *s);

@@ -190,6 +190,9 @@ static int open_ring(struct engine *e)
 
 	/* Refused by kernels older than 5.15, 5.18: as good without. */
 	(void)io_uring_register_iowq_max_workers(ring, workers);
+	/* It has put the numbers from before there. */
+	e->most_workers[WORKER_BOUNDED] = workers[WORKER_BOUNDED];
+	e->most_workers[WORKER_UNBOUNDED] = MAX_UNBOUND_WORKERS;
 	e->enter_flags = IORING_ENTER_EXT_ARG;
 	e->enter_fd = ring->ring_fd;
 	if (io_uring_register_ring_fd(ring) == 1) {
@@ -213,6 +216,7 @@ static int open_ring(struct engine *e)
 	e->is_open = true;
 	poke(e->eventfd, -1);
 	poke(e->ring_fd, ring->ring_fd);
+	memset(e->stuck_allowed, 0, sizeof e->stuck_allowed);
 	return 0;
 
 exit_ring:
@@ -553,6 +557,16 @@ static void describe(const struct waiter *w, char *text, size_t size)
 static const struct wait_kind in_flight = { .cancel = cancel_operation,
 					    .describe = describe };
 
+/* By a signal inside of the kernel, which is how a worker is called back: some
+ * operations then hand out what is meant for the end of a system call. */
+static bool is_cut_short(int res)
+{
+	enum { ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
+
+	return res == -ECANCELED || res == -EINTR ||
+	       (res <= -ERESTARTSYS && res >= -ERESTART_RESTARTBLOCK);
+}
+
 /* For a tasklet that must not wait: has the kernel do what it can at once, and
  * cancels the operation if that was not enough. It is the thread that waits, for
  * the little that a cancellation takes. */
@@ -568,8 +582,7 @@ static int settle_now(struct scheduler *s, struct ring_wait *wait)
 	while (peek(t->state) == WEFT_BLOCKED)
 		weft__engine_sleep(s, WEFT_FOREVER);
 	weft__queue_remove(s, t); /* it has the thread */
-	if (!wait->is_called_back ||
-	    (wait->res != -ECANCELED && wait->res != -EINTR))
+	if (!wait->is_called_back || !is_cut_short(wait->res))
 		return 0;
 	return t->attention & ATTENTION_BLOCK_TRAP ? -EAGAIN : -EPERM;
 }
@@ -578,8 +591,7 @@ static int settle_now(struct scheduler *s, struct ring_wait *wait)
  * unless it had a result all the same: that is not lost. */
 static int outcome(struct scheduler *s, const struct ring_wait *wait)
 {
-	if (!wait->is_called_back ||
-	    (wait->res != -ECANCELED && wait->res != -EINTR))
+	if (!wait->is_called_back || !is_cut_short(wait->res))
 		return 0;
 	return weft__interruption(peek(s->current));
 }
@@ -638,6 +650,22 @@ int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
 bool weft__engine_is_busy(const struct engine *e, int fd)
 {
 	return e->is_open && *fd_count(e, fd);
+}
+
+/* --- workers --- */
+
+void weft__engine_expect_stuck(struct scheduler *s, enum worker kind, int by)
+{
+	struct engine *e = &s->engine;
+	unsigned limits[N_WORKER_KINDS] = { 0 };
+
+	e->n_stuck[kind] += (unsigned)by;
+	if (e->n_stuck[kind] <= e->stuck_allowed[kind] ||
+	    weft__engine_open(s) || !e->most_workers[kind])
+		return;
+	e->stuck_allowed[kind] = 2 * e->n_stuck[kind];
+	limits[kind] = e->most_workers[kind] + e->stuck_allowed[kind];
+	(void)io_uring_register_iowq_max_workers(&e->ring, limits);
 }
 
 /* --- the doorbell --- */
