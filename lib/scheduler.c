@@ -642,6 +642,7 @@ static void unpause(struct scheduler *s, struct weft_task *t)
 {
 	if (t->flags & TASK_INSIDE_RUN)
 		leave_frame(s, t, 0);
+	t->flags &= (uint8_t)~TASK_TO_PAUSE;
 	poke(t->state, WEFT_RUNNABLE);
 }
 

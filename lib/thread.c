@@ -155,6 +155,7 @@ static void drop_callbacks(struct scheduler *s)
 {
 	s->trap_level = 0;
 	s->in_callback = false;
+	peek(s->current)->flags &= (uint8_t)~TASK_IN_CALLBACK;
 	s->on_schedule = NULL;
 	s->on_channel = NULL;
 	weft__choose_ways(s);

@@ -203,7 +203,7 @@ WEFT_API int weft_tasklet_insert(weft_tasklet t);
  *
  * On a paused tasklet this does nothing. On a tasklet of another thread it is a
  * request, carried out when that thread next gives way: one that is running then is
- * paused as it gives way, one that has blocked by then is left alone. It takes the
+ * paused when it next yields, one that has blocked by then is left alone. It takes the
  * place of an insert or run that was requested before and has not been carried out,
  * and they take its place.
  *
