@@ -107,7 +107,12 @@ tests_support_libsupport_la_SOURCES = \
 	tests/support/play.c tests/support/play.h \
 	tests/support/support.c tests/support/support.h
 
-check_PROGRAMS += $(UNIT_TESTS) $(TRACE_TESTS) $(STRESS_TESTS) $(TOOL_TESTS)
+ALL_TESTS = $(UNIT_TESTS) $(TRACE_TESTS) $(STRESS_TESTS) $(TOOL_TESTS)
+# Programs that others run under.
+COMPANIONS = tests/support/refuse
+tests_support_refuse_LDADD =
+
+check_PROGRAMS += $(ALL_TESTS) $(COMPANIONS)
 EXTRA_DIST += tests/stress/stress.h
 tests_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_bench_LDADD = $(LDADD) $(JANSSON_LIBS)
@@ -119,7 +124,7 @@ dist_check_SCRIPTS += \
 	tests/headers \
 	tests/model/check-models \
 	tests/symbols
-TESTS += $(check_PROGRAMS) $(dist_check_SCRIPTS)
+TESTS += $(ALL_TESTS) $(dist_check_SCRIPTS)
 EXTRA_DIST += \
 	tests/check-long \
 	tests/count \

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "stress.h"
+#include "support.h"
 
 enum {
 	MOST_THREADS = 8,
@@ -271,6 +272,8 @@ START_TEST(streams_arrive_and_descriptors_go)
 	int64_t end = stress_end_of_budget();
 	int n_before = n_descriptors();
 
+	if (lacks_io_uring())
+		return;
 	do {
 		draw_round(&r);
 		run_round();

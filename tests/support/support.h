@@ -38,8 +38,15 @@ int run_suite(Suite *suite);
 /* Exit status of a test program that cannot run here, as automake has it. */
 #define SKIPPED 77
 
-/* Whether this kernel gives us an io_uring; says why not on standard error. */
+/* To be called by a test that cannot run here and returns then, or by a program's
+ * main() that returns SKIPPED: says why. tests/run makes a skipped result of that
+ * line and the one with which libcheck calls the test passed. */
+void skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Whether the kernel gives us an io_uring. */
 bool have_io_uring(void);
+/* Whether it does not; then this has called skip(). */
+bool lacks_io_uring(void);
 
 /* Whether the program was built with a sanitizer. */
 #ifndef __has_feature
@@ -98,8 +105,8 @@ struct refusal {
 	int error;
 };
 
-/* From here on the process gets @r->error for that call, by a seccomp filter; it
- * ends as skipped where there is none to be had. */
+/* From here on the process gets @r->error for that call, by a seccomp filter. Where
+ * there is none to be had, it calls skip() and ends, as a test that passed. */
 void refuse_call(const struct refusal *r);
 
 #endif /* WEFT_TESTS_SUPPORT_H */

@@ -166,7 +166,7 @@ START_TEST(operations_are_counted_and_batched)
 	struct weft_stats s;
 	int fds[2];
 
-	if (!have_io_uring())
+	if (lacks_io_uring())
 		return;
 	ck_assert_int_eq(pipe(fds), 0);
 	for (int i = 0; i < 100; i++)

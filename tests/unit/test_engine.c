@@ -98,7 +98,7 @@ int main(void)
 {
 	Suite *s = suite_create("engine");
 
-	if (!have_io_uring())
+	if (lacks_io_uring())
 		return SKIPPED;
 	add_case(s, "set-up", ring_without_an_array);
 	return run_suite(s);

@@ -128,7 +128,7 @@ START_TEST(io_in_flight)
 	pid_t pid;
 
 	/* Valgrind stumbles over memory that a child does not have. */
-	if (is_under_valgrind() || !have_io_uring())
+	if (is_under_valgrind() || lacks_io_uring())
 		return;
 	ck_assert_int_eq(pipe(ends), 0);
 	reader = weft_spawn(read_one, NULL);

@@ -118,7 +118,7 @@ START_TEST(park_with_what_completed_at_once)
 	pthread_t other = start_thread(receive_three, ch);
 	int n[3] = { 0 };
 
-	if (!have_io_uring())
+	if (lacks_io_uring())
 		return;
 	/* Another thread is awake at first, so this one spins before it parks. */
 	for (int i = 0; i < 3; i++)

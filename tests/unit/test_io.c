@@ -1040,7 +1040,7 @@ int main(void)
 {
 	Suite *s = suite_create("io");
 
-	if (!have_io_uring())
+	if (lacks_io_uring())
 		return SKIPPED;
 	add_loop(s, "streams", stream_arrives_whole, 32);
 	add_loop(s, "streams between threads", stream_between_threads, 2);

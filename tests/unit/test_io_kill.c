@@ -173,7 +173,7 @@ int main(void)
 {
 	Suite *s = suite_create("io_kill");
 
-	if (!have_io_uring())
+	if (lacks_io_uring())
 		return SKIPPED;
 	add_case(s, "interrupted", raise_interrupts_once,
 		 result_that_came_first, cancel_storm_with_full_ring,

@@ -729,7 +729,7 @@ START_TEST(wakes_by_every_doorbell)
 
 	setenv("WEFT_WAKE", doorbells[_i / 2], 1);
 	if (_i % 2) {
-		if (is_under_valgrind() || !have_io_uring())
+		if (is_under_valgrind() || lacks_io_uring())
 			return;
 		ck_assert_int_eq(pipe(ends), 0);
 		reader = weft_spawn(read_one, NULL);
