@@ -6,11 +6,13 @@
  * time is judged.
  */
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -164,7 +166,10 @@ START_TEST(large_ones_run_small)
 	says("in_order ");
 	says("bare-64 ");
 	says("pthread-condition ");
-	says("of the time of bare-64");
+	if (have_io_uring())
+		says("of the time of bare-64");
+	else
+		says("not available: no io_uring here");
 	says_not("FAILED");
 }
 END_TEST
@@ -310,6 +315,38 @@ START_TEST(sweep_has_a_row_for_each_number)
 }
 END_TEST
 
+/* The header names what I/O is really done with. */
+START_TEST(engine_is_named)
+{
+	ck_assert_int_eq(BENCH(QUICK, "nop", "yield/2"), 0);
+	if (have_io_uring()) {
+		says("\nengine       uring, doorbell ");
+		says_not("not available");
+	} else {
+		says("\nengine       none: I/O fails here with \"");
+		says("not available: no io_uring here; weft-info says why");
+	}
+}
+END_TEST
+
+/* Where io_uring is refused as well. */
+START_TEST(refused_engine_is_named)
+{
+	static const struct refusal refusals[] = {
+		{ SYS_io_uring_setup, -1, 0, EPERM },
+		{ SYS_io_uring_setup, -1, 0, ENOSYS },
+		{ SYS_io_uring_setup, -1, 0, ENOMEM },
+	};
+
+	refuse_call(&refusals[_i]);
+	ck_assert_int_eq(BENCH(QUICK, "nop", "yield/2"), 0);
+	says("\nengine       none: I/O fails here with \"");
+	says(strerror(refusals[_i].error));
+	says("not available: no io_uring here; weft-info says why");
+	says_not("FAILED");
+}
+END_TEST
+
 /* Without gnuplot nothing is run that would then be lost. */
 START_TEST(svg_needs_gnuplot)
 {
@@ -359,8 +396,6 @@ int main(void)
 	add_case(suite, "--list", list_names_all);
 	add_loop(suite, "bad options", bad_options_are_refused,
 		 N_ELEMENTS(bad));
-	if (!have_io_uring())
-		return run_suite(suite);
 	add_case(suite, "--peers", peers_run_or_are_named);
 	add_case(suite, "--peers, little", large_ones_run_small);
 	add_case(suite, "--peers=LIST", a_list_chooses_peers);
@@ -370,6 +405,8 @@ int main(void)
 	add_case(suite, "--markdown", markdown_is_a_table);
 	add_case(suite, "--json", json_parses);
 	add_case(suite, "--sweep", sweep_has_a_row_for_each_number);
+	add_case(suite, "engine", engine_is_named);
+	add_loop(suite, "engine, refused", refused_engine_is_named, 3);
 	add_case(suite, "--svg without gnuplot", svg_needs_gnuplot);
 	if (have_gnuplot()) {
 		add_case(suite, "--svg", svg_is_drawn);

@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -572,12 +573,55 @@ START_TEST(mistakes_are_named)
 }
 END_TEST
 
-static void add(Suite *suite, const char *rule, const TTest *test, size_t n)
+/* Why there is no ring, in the words of the system; and arguments to start with. */
+static const int refusals[] = { EPERM, ENOSYS, ENOMEM };
+static const char *const refused[][3] = {
+	{ ANY_PORT, NULL },
+	{ "--threads=2", ANY_PORT, NULL },
+	{ "--threads=2", socket_address, NULL },
+};
+
+enum { N_REFUSED = N_ELEMENTS(refused) };
+
+/* Where io_uring is refused it says so and ends, before it says that it listens. */
+START_TEST(no_server_without_io_uring)
+{
+	const struct refusal r = { SYS_io_uring_setup, -1, 0,
+				   refusals[_i / N_REFUSED] };
+	char text[4096];
+
+	refuse_call(&r);
+	ck_assert_int_eq(refuse(refused[_i % N_REFUSED], text, sizeof text), 1);
+	ck_assert_msg(strstr(text, strerror(r.error)), "it says: %s", text);
+	ck_assert_ptr_nonnull(strstr(text, "weft-info"));
+	ck_assert_ptr_null(strstr(text, "listening"));
+	ck_assert_int_eq(access(socket_path, F_OK), -1);
+}
+END_TEST
+
+static void need_io_uring(void)
+{
+	if (!lacks_io_uring())
+		return;
+	remove_folder();
+	_exit(0); /* as a test that passed, see skip() */
+}
+
+static TCase *add(Suite *suite, const char *rule, const TTest *test, size_t n)
 {
 	TCase *tc = add_case(suite, rule, NULL);
 
 	tcase_add_checked_fixture(tc, make_folder, remove_folder);
 	tcase_add_loop_test(tc, test, 0, (int)n);
+	return tc;
+}
+
+/* One whose server serves. */
+static void add_served(Suite *suite, const char *rule, const TTest *test,
+		       size_t n)
+{
+	tcase_add_checked_fixture(add(suite, rule, test, n), need_io_uring,
+				  NULL);
 }
 
 int main(void)
@@ -585,20 +629,24 @@ int main(void)
 	Suite *suite = suite_create("weft-echo");
 	struct rlimit limit;
 
-	if (!have_io_uring())
-		return SKIPPED;
 	/* for 1,000 clients */
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	add(suite, "answers", every_client_gets_its_answers, N_ELEMENTS(loads));
-	add(suite, "a long stream", a_long_stream_comes_back, 2);
-	add(suite, "going away", others_go_on_when_a_client_goes_away, 2);
-	add(suite, "the end: answers", the_end_answers_what_had_arrived, 2);
-	add(suite, "the end: a limit", the_end_does_not_wait_for_ever, 2);
-	add(suite, "a stale file", a_stale_socket_file_is_replaced, 1);
-	add(suite, "in use", an_address_in_use_is_named, 2);
 	add(suite, "mistakes", mistakes_are_named, N_ELEMENTS(mistakes));
+	add(suite, "refused", no_server_without_io_uring,
+	    N_ELEMENTS(refusals) * N_REFUSED);
+	add_served(suite, "answers", every_client_gets_its_answers,
+		   N_ELEMENTS(loads));
+	add_served(suite, "a long stream", a_long_stream_comes_back, 2);
+	add_served(suite, "going away", others_go_on_when_a_client_goes_away,
+		   2);
+	add_served(suite, "the end: answers", the_end_answers_what_had_arrived,
+		   2);
+	add_served(suite, "the end: a limit", the_end_does_not_wait_for_ever,
+		   2);
+	add_served(suite, "a stale file", a_stale_socket_file_is_replaced, 1);
+	add_served(suite, "in use", an_address_in_use_is_named, 2);
 	return run_suite(suite);
 }

@@ -168,9 +168,7 @@ static void open_ring(struct end *mine)
 
 	if (rc == -EINVAL)
 		run_unavailable("this kernel has no DEFER_TASKRUN");
-	if (rc == -ENOSYS || rc == -EPERM)
-		run_unavailable("no io_uring here; weft-info says why");
-	must(rc, "io_uring_queue_init_params");
+	need_ring(rc, "io_uring_queue_init_params");
 	must(io_uring_register_ring_fd(&mine->ring),
 	     "io_uring_register_ring_fd");
 	mine->eventfd = -1;

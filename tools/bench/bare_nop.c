@@ -43,9 +43,7 @@ void run_bare_nop(struct run *r)
 
 	if (rc == -EINVAL)
 		run_unavailable("this kernel has no DEFER_TASKRUN");
-	if (rc == -ENOSYS || rc == -EPERM)
-		run_unavailable("no io_uring here; weft-info says why");
-	must(rc, "io_uring_queue_init_params");
+	need_ring(rc, "io_uring_queue_init_params");
 	must(io_uring_register_ring_fd(&ring), "io_uring_register_ring_fd");
 	run_begin(r);
 	for (uint64_t i = rounds; i; i--)

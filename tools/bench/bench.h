@@ -171,6 +171,9 @@ void run_detail(struct run *r, const char *name, double value);
 /* Say why there is no result, and end the process. */
 _Noreturn void run_fail(int64_t rc, const char *what);
 _Noreturn void run_unavailable(const char *why);
+/* There is no result where @rc, of a call that opens a ring, says that there are
+ * none to be had here. */
+void need_ring(int rc, const char *what);
 
 /* @rc, a call's result, unless it is an error. */
 static inline int64_t must(int64_t rc, const char *what)

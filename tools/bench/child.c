@@ -12,6 +12,7 @@
  */
 #include "bench.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,20 @@ _Noreturn void run_fail(int64_t rc, const char *what)
 _Noreturn void run_unavailable(const char *why)
 {
 	give_up("unavailable", why, NULL);
+}
+
+void need_ring(int rc, const char *what)
+{
+	switch (rc) {
+	case -EPERM:
+	case -ENOSYS:
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+		run_unavailable("no io_uring here; weft-info says why");
+	default:
+		must(rc, what);
+	}
 }
 
 static void *run_copy(void *arg)

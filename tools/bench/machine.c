@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include <weft/uring.h>
 
 #include "work.h"
 
@@ -111,6 +112,23 @@ static void describe_settings(struct fact *f)
 		append(f, "none");
 }
 
+/* Opens the ring: a thread has none before it first needs one. */
+static void describe_engine(struct fact *f)
+{
+	struct io_uring_sqe sqe = { 0 };
+	int rc;
+
+	io_uring_prep_nop(&sqe);
+	rc = weft_await(&sqe);
+	if (rc < 0)
+		snprintf(f->value, sizeof f->value,
+			 "none: I/O fails here with \"%s\", doorbell %s",
+			 strerror(-rc), doorbell_in_use());
+	else
+		snprintf(f->value, sizeof f->value, "%s, doorbell %s",
+			 weft_engine(), doorbell_in_use());
+}
+
 void machine_facts(const struct options *o, struct fact facts[N_FACTS])
 {
 	struct fact *f = facts;
@@ -133,9 +151,7 @@ void machine_facts(const struct options *o, struct fact facts[N_FACTS])
 	f->name = "two threads";
 	describe_placement(f++, o);
 	f->name = "engine";
-	snprintf(f->value, sizeof f->value, "%s, doorbell %s", weft_engine(),
-		 doorbell_in_use());
-	f++;
+	describe_engine(f++);
 	f->name = "environment";
 	describe_settings(f++);
 	f->name = "command";

@@ -40,9 +40,7 @@ void run_nop(struct run *r)
 
 	io_uring_prep_nop(&sqe);
 	rc = weft_await(&sqe); /* creates the ring */
-	if (rc == -ENOSYS || rc == -EPERM)
-		run_unavailable("no io_uring here; weft-info says why");
-	must(rc, "weft_await");
+	need_ring(rc, "weft_await");
 	for (unsigned i = 0; i < n; i++)
 		work_spawn(await_nops, &w);
 	run_begin(r);
