@@ -6,6 +6,7 @@
  * longer than until weft_next_deadline(), and calls weft_pump() each time it comes
  * round. Tasklets sleep and do I/O as ever, and the loop never waits in weft.
  */
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,22 @@
 static int knob; /* the loop's own source: a number for each turn */
 static int ends[2];
 
+static void die(const char *what)
+{
+	perror(what);
+	exit(EXIT_FAILURE);
+}
+
+/* @n, a result of weft's, unless it is a negative errno. */
+static int must(ssize_t n, const char *what)
+{
+	if (n < 0) {
+		errno = (int)-n;
+		die(what);
+	}
+	return (int)n;
+}
+
 static int turn_later(void *arg)
 {
 	static const uint64_t turns = 3;
@@ -24,38 +41,26 @@ static int turn_later(void *arg)
 	(void)arg;
 	weft_sleep(10 * WEFT_MILLISECOND);
 	puts("tasklet: turns the knob");
-	return weft_write(knob, &turns, sizeof turns) < 0;
+	must(weft_write(knob, &turns, sizeof turns), "weft_write");
+	return 0;
 }
 
 static int read_pipe(void *arg)
 {
 	char text[32];
-	ssize_t n = weft_read(ends[0], text, sizeof text);
+	int n = must(weft_read(ends[0], text, sizeof text), "weft_read");
 
 	(void)arg;
-	if (n > 0)
-		printf("tasklet: read %.*s\n", (int)n, text);
+	printf("tasklet: read %.*s\n", n, text);
 	return 0;
-}
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(EXIT_FAILURE);
-}
-
-static int must(int rc, const char *what)
-{
-	if (rc < 0)
-		die(what);
-	return rc;
 }
 
 static void watch(int loop, int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 
-	must(epoll_ctl(loop, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+	if (epoll_ctl(loop, EPOLL_CTL_ADD, fd, &event))
+		die("epoll_ctl");
 }
 
 /* Milliseconds until weft wants to be called, rounded up; -1: no limit. */
@@ -82,11 +87,12 @@ static void knob_was_turned(void)
 
 int main(void)
 {
-	int loop = must(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+	int loop = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event;
 
-	knob = must(eventfd(0, EFD_CLOEXEC), "eventfd");
-	must(pipe(ends), "pipe");
+	knob = eventfd(0, EFD_CLOEXEC);
+	if (loop < 0 || knob < 0 || pipe(ends))
+		die("no descriptor");
 	watch(loop, knob);
 	watch(loop, must(weft_fd(), "weft_fd"));
 

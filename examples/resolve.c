@@ -7,14 +7,17 @@
  * suspends the tasklet only. Here three are asked for at once.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <weft.h>
 
 struct question {
 	const char *name;
+	int rc;    /* whether it could be asked */
 	int error; /* EAI_..., which is no errno */
 	char answer[INET6_ADDRSTRLEN];
 };
@@ -38,7 +41,17 @@ static int look_up(void *arg)
 
 static int resolve(void *arg)
 {
-	return weft_offload(look_up, arg);
+	struct question *q = arg;
+
+	q->rc = weft_offload(look_up, q);
+	return q->rc;
+}
+
+static const char *outcome(const struct question *q)
+{
+	if (q->rc)
+		return strerror(-q->rc);
+	return q->error ? gai_strerror(q->error) : q->answer;
 }
 
 int main(void)
@@ -51,12 +64,11 @@ int main(void)
 	enum { N = sizeof questions / sizeof questions[0] };
 
 	for (int i = 0; i < N; i++)
-		weft_spawn(resolve, &questions[i]);
+		if (weft_tasklet_is_null(weft_spawn(resolve, &questions[i])))
+			questions[i].rc = -errno;
 	weft_pump();
 	printf("%d are asked for\n", N);
 	weft_run(); /* until all have their answers */
 	for (int i = 0; i < N; i++)
-		printf("%s is %s\n", questions[i].name,
-		       questions[i].error ? gai_strerror(questions[i].error)
-					  : questions[i].answer);
+		printf("%s is %s\n", questions[i].name, outcome(&questions[i]));
 }
