@@ -188,7 +188,7 @@ static int wait_inside(void *wait)
 	results[1] = weft_schedule();
 	results[2] = weft_channel_receive(x, NULL);
 	has_run_out = weft_deadline_end(&d);
-	results[3] = weft_sleep(1000);
+	results[3] = weft_sleep(0);
 	return 0;
 }
 
@@ -293,7 +293,7 @@ START_TEST(forever_is_no_limit)
 	weft_deadline_begin(&d, WEFT_FOREVER);
 	pass_time(2 * LATER);
 	ck_assert_int_eq(weft_schedule(), 0);
-	ck_assert_int_eq(weft_sleep(1000), 0);
+	ck_assert_int_eq(weft_sleep(0), 0);
 	ck_assert(weft_next_deadline() == WEFT_FOREVER);
 	ck_assert(!weft_deadline_end(&d));
 }
@@ -574,7 +574,7 @@ static int return_inside(void *arg)
 static int sleep_a_bit(void *arg)
 {
 	(void)arg;
-	return weft_sleep(1000);
+	return weft_sleep(0);
 }
 
 /* No timer is left, and the next tenant of descriptor and stack has no scope. */
