@@ -792,6 +792,8 @@ START_TEST(careful_ways_do_not_starve_submission)
 	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	int yields = 0;
 
+	if (lacks_io_uring())
+		return;
 	weft_spawn(read_zero, &fd);
 	weft_spawn_with(&o, ways[_i].fn, &yields);
 	ck_assert_int_eq(weft_run(), 0);
@@ -834,6 +836,8 @@ START_TEST(requests_do_not_starve_submission)
 	int yields = 0;
 	pthread_t thread;
 
+	if (lacks_io_uring())
+		return;
 	inserted = weft_spawn(pause_often, NULL);
 	weft_schedule();
 	thread = start_thread(insert_on, NULL);
