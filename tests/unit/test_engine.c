@@ -42,6 +42,9 @@ static int set_up_without_array(unsigned entries, struct io_uring *ring,
 		close(fd);
 		return rc;
 	}
+	/* Newer ones leave these to who calls them. */
+	ring->ring_fd = ring->enter_ring_fd = fd;
+	ring->flags = p->flags;
 	ring->features = p->features;
 	ring->sq.array = NULL;
 	n_without_array++;
