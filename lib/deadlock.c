@@ -9,12 +9,13 @@
  *	attach          awake + 1, before it is in the registry
  *	park            after P1 (park.c): awake - 1, hopeful + 1 if it is
  *	ring            on finding PARKED: awake + 1, before H2; taken back if H2
- *	                did not replace PARKED
+ *	                did not replace PARKED; if that made it 0, awake + 1, and
+ *	                PARKED -> EMPTY, ring; or it is not PARKED: again
  *	wake            awake + 1 before the exchange P3; taken back if P3 did
  *	                not find PARKED, for then whoever rang has counted
  *	wake, hopeful   after that: hopeful - 1
  *	detach          after the inbox is closed: awake - 1; if that made it 0,
- *	                awake + 1, ring one that is parked, and again
+ *	                awake + 1, ring one that is attached, and again
  *
  * [deadlock.1] The word is 0 only if no thread can act. Every thread counts 1 from
  * its attaching on, and gives that up only after its own word says PARKED; before
@@ -24,9 +25,14 @@
  * changed is not enough: the thread could run and park again in between, and give
  * up a count that it does not have yet.) Only the one whose own step makes it 0
  * looks further, so there is one at most. In a system that stops, the last step
- * of the last thread makes it 0, so there is one. A thread that detaches cannot
- * look: it rings one that is parked, and is counted while it does, so that the
- * other's step or its own next one makes the word 0. (tests/model/deadlock.pml)
+ * of the last thread makes it 0, so there is one. Two can make it 0 and not look,
+ * for they do not park: a thread that detaches; and who rings without counting for
+ * itself, a helper of weft_offload() or the handler of a signal, and finds that the
+ * other has woken by itself, and may be parked again when it takes the count back.
+ * (Of one who counts for itself there is always 1 left.) The first rings any that is
+ * attached, the second the one that it counted for. Both are counted while they do,
+ * so that the other's step or their own next one makes the word 0.
+ * (tests/model/deadlock.pml)
  *
  * Threads that are not attached can attach, and act. They are in
  * /proc/self/task, from which are taken those in the registry, those that have
@@ -98,7 +104,7 @@ bool weft__count_parked(bool is_hopeful)
 	return atomic_fetch_add(&actors, by) + by == 0;
 }
 
-bool weft__count_detached(void)
+bool weft__count_out(void)
 {
 	return atomic_fetch_sub(&actors, AWAKE) == AWAKE;
 }

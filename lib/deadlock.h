@@ -22,9 +22,9 @@ bool weft__count_parked(bool is_hopeful);
 /* The caller has woken that was counted as hopeful; -1. */
 void weft__count_hopeful(int by);
 
-/* The caller has left the registry. True: those left are all parked, without a
- * hope. */
-bool weft__count_detached(void);
+/* Takes back a count of weft__count_awake(), by one who is not about to park. True:
+ * all are parked, without a hope, and nobody looks whether it is a deadlock. */
+bool weft__count_out(void);
 
 /* Whether more than one thread is awake. */
 bool weft__several_are_awake(void);

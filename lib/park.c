@@ -14,6 +14,8 @@
  *	P3  word -> EMPTY (exchange),       H3  replaced PARKED: ring the doorbell
  *	    take what it held                   ringers - 1, if announced
  *
+ * Who wakes the owner for nothing (take_back()) has EMPTY in place of the node.
+ *
  * [park.1] P1, H2 and P3 are read-modify-writes of one word, so they have one
  * order, and no fence is needed. If H2 comes before P1, the word was not EMPTY
  * at P1, and the owner stays up. If it comes after P1 and before P3, then H2
@@ -128,8 +130,8 @@ static void ring(struct scheduler *s, struct scheduler *target,
 	}
 }
 
-bool weft__hand_in(struct scheduler *s, struct scheduler *target,
-		   uintptr_t link)
+static INLINE void push(struct scheduler *target, uintptr_t link,
+			struct bell *bell)
 {
 	struct inbox *in = &target->inbox;
 	struct inbox_node *node = weft__inbox_node(link);
@@ -154,15 +156,72 @@ bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 		pushed = atomic_compare_exchange_weak(
 			&in->word, &word, link); /* H2 [park.1] [inbox.1] */
 	}
-	if (counted && !(pushed && weft__inbox_is_parked(word)))
-		weft__count_awake(-1); /* it woke without us */
-	if (pushed && weft__inbox_wants_ring(word))
-		ring(s, target, word); /* H3 */
-	else if (pushed)
+	*bell = (struct bell){
+		.target = target,
+		.word = word,
+		.is_pushed = pushed,
+		.is_announced = announced,
+		/* it woke without us */
+		.is_in_vain =
+			counted && !(pushed && weft__inbox_is_parked(word)),
+	};
+}
+
+/* Takes back a count for a sleeper that had woken by itself. It may be asleep again,
+ * for good, as all others: the count kept it from looking whether that is a
+ * deadlock. If the caller does not count for itself, it may leave nobody awake by
+ * this, and cannot look; then it wakes the other to do so, for nothing.
+ * [deadlock.1] No lock is taken: a handler of a signal may be here. */
+static NOINLINE void take_back(struct scheduler *s, struct scheduler *target)
+{
+	while (weft__count_out()) {
+		uintptr_t word;
+
+		weft__count_awake(1);
+		word = atomic_load(&target->inbox.word);
+		if (weft__inbox_is_parked(word) &&
+		    atomic_compare_exchange_strong(
+			    &target->inbox.word, &word,
+			    INBOX_EMPTY)) { /* as H2 [park.1] */
+			ring(s, target, word);
+			return;
+		}
+	}
+}
+
+/* What remains to be done after the push. */
+static INLINE void ring_bell(struct scheduler *s, const struct bell *bell)
+{
+	if (bell->is_pushed && weft__inbox_wants_ring(bell->word))
+		ring(s, bell->target, bell->word); /* H3 */
+	else if (bell->is_pushed)
 		count(s->wakes_saved);
-	if (announced)
-		atomic_fetch_sub(&in->ringers, 1); /* [park.2] */
-	return pushed;
+	if (unlikely(bell->is_in_vain))
+		take_back(s, bell->target);
+	if (bell->is_announced)
+		atomic_fetch_sub(&bell->target->inbox.ringers,
+				 1); /* [park.2] */
+}
+
+bool weft__push(struct scheduler *target, uintptr_t link, struct bell *bell)
+{
+	push(target, link, bell);
+	return bell->is_pushed;
+}
+
+void weft__ring_bell(struct scheduler *s, const struct bell *bell)
+{
+	ring_bell(s, bell);
+}
+
+bool weft__hand_in(struct scheduler *s, struct scheduler *target,
+		   uintptr_t link)
+{
+	struct bell bell;
+
+	push(target, link, &bell);
+	ring_bell(s, &bell);
+	return bell.is_pushed;
 }
 
 void weft__wake_foreign(struct scheduler *s, struct waiter *w)
@@ -414,7 +473,7 @@ static bool has_waker(const struct scheduler *s)
 int weft__park(struct scheduler *s)
 {
 	int64_t deadline = weft__timer_next(&s->timers);
-	bool is_hopeful = has_waker(s);
+	bool is_hopeful;
 	uint64_t n_attached;
 	uintptr_t expected = INBOX_EMPTY;
 	uintptr_t sentinel;
@@ -438,6 +497,7 @@ int weft__park(struct scheduler *s)
 	}
 	if (!weft__queue_is_empty(s))
 		return 0;
+	is_hopeful = has_waker(s);
 	n_attached = weft__thread_n_ever(); /* [deadlock.2] */
 	if (!atomic_compare_exchange_strong(&s->inbox.word, &expected,
 					    sentinel)) /* P1 [park.1] */

@@ -43,6 +43,22 @@ void weft__release_word(struct scheduler *s);
 bool weft__hand_in(struct scheduler *s, struct scheduler *target,
 		   uintptr_t link);
 
+/* What is left to do for one who has handed something in. Until that is done, the
+ * target may wake and end, but does not close its doorbell. */
+struct bell {
+	struct scheduler *target;
+	uintptr_t word;    /* what was found in the inbox */
+	bool is_pushed;    /* else the target takes nothing in any more */
+	bool is_announced; /* among the ringers of the inbox */
+	bool is_in_vain;   /* a count for a sleeper that had woken by itself */
+};
+
+/* The two halves of weft__hand_in(), for a caller that finds the target under a
+ * lock, which it lets go of before the second: a system call. That must come,
+ * whatever the first returns. */
+bool weft__push(struct scheduler *target, uintptr_t link, struct bell *bell);
+void weft__ring_bell(struct scheduler *s, const struct bell *bell);
+
 /* In whose name a thread without a scheduler hands in and wakes: it counts for
  * nobody, and has no ring to ring through. */
 extern struct scheduler weft__unattached __attribute__((visibility("hidden")));

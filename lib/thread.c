@@ -269,7 +269,7 @@ static bool ring_one(struct scheduler *s)
 
 void weft__thread_count_out(struct scheduler *s)
 {
-	while (weft__count_detached()) {
+	while (weft__count_out()) {
 		weft__count_awake(1);
 		if (!ring_one(s))
 			return;

@@ -26,6 +26,7 @@ UNIT_TESTS = \
 	tests/unit/test_open \
 	tests/unit/test_position \
 	tests/unit/test_raised_errors \
+	tests/unit/test_ringer \
 	tests/unit/test_scheduler \
 	tests/unit/test_select \
 	tests/unit/test_stack \
@@ -91,6 +92,10 @@ tests_unit_test_lock_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_lock_LDFLAGS = -static
 tests_unit_test_position_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_position_LDFLAGS = -static
+tests_unit_test_ringer_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_ringer_LDFLAGS = -static \
+	-Wl,--wrap=weft__count_awake,--wrap=weft__count_out \
+	-Wl,--wrap=weft__count_parked
 tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_stack_LDFLAGS = -static
 tests_unit_test_sync_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -14,11 +14,16 @@
  *	         attached since; then takes PARKED out, and is told
  *	ring     H1 finds PARKED: counts 1, for the other; H2; H3 if H2 replaced
  *	         PARKED, else it takes that 1 back
+ *	help     rings likewise, but counts nothing for itself. If taking the other's
+ *	         1 back leaves 0, it counts 1 again and takes PARKED out of the
+ *	         other's word, for nothing, and rings; or if that is not PARKED any
+ *	         more, takes its 1 back again, with the same question
  *	wake     PARKED is still there: counts 1; P3; takes that back if P3 found
  *	         that somebody has rung all the same; gives HOPEFUL back
  *	detach   leaves the registry; closes the inbox; gives back its 1. If that
- *	         leaves 0, and the registry has a thread: counts 1 again, rings that
- *	         one for nothing, and gives it back again, with the same question
+ *	         leaves 0: counts 1 again; if the registry has a thread, rings that
+ *	         one for nothing, after letting the registry go, and gives its 1 back
+ *	         again, with the same question
  *
  * Whoever is rung has been counted before it can find out, and whoever wakes by
  * itself before anybody can find that it is up: so it has a 1 of its own to give
@@ -26,8 +31,10 @@
  *
  * Three threads hand up to two things in to each other, and one of them may have
  * a timer; or there are one thread and another that attaches later, or ends
- * instead, and may have started a third by then. A sleep may end without a
- * reason. A thread that has something to do may leave at any time, and so may
+ * instead, and may have started a third by then; or one thread or two, and a
+ * helper that has a call of the first one's, which counts as hopeful until it has
+ * been woken with the result. A sleep may end without a reason. A thread that has
+ * something to do may leave at any time, but for one whose call is out, and so may
  * one that was told.
  *
  * Checked: one is told only when none has anything to do or to come: none runs,
@@ -35,8 +42,8 @@
  * if that is so: threads leave only when awake, so all that sleep for good are an
  * end state that is not valid.
  *
- * mutant 1, assertion: the ringer counts between H2 and H3
- * mutant 2, assertion: the ringer counts after H3
+ * mutant 1, either: the ringer counts between H2 and H3
+ * mutant 2, either: the ringer counts after H3
  * mutant 3, either: who was rung counts itself, when it runs
  * mutant 4, deadlock: the ringer counted in vain and does not take it back
  * mutant 5, assertion: who wakes by itself counts after P3
@@ -51,8 +58,13 @@
  * mutant 14, assertion: it does not matter whether one has attached since
  * mutant 15, assertion: who attaches enters the registry before it counts
  * mutant 16, deadlock: who detaches does not look what it leaves
- * mutant 17, deadlock: who detaches does not count while it rings
+ * mutant 17, either: who detaches does not count while it rings
  * mutant 18, deadlock: who detaches does not look again after it has rung
+ * mutant 19, deadlock: a helper that counted in vain takes it back and does not look
+ * mutant 20, assertion: a call that is out does not count as hope
+ * mutant 21, either: the helper does not count while it rings for nothing
+ * mutant 22, either: the helper takes its 1 back though it has rung for nothing
+ * mutant 23, deadlock: the helper does not look again when the other has woken
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -82,8 +94,10 @@ bool busy[THREADS];  /* it has something to do */
 bool work[THREADS];  /* something among the nodes of its inbox is to be done */
 bool timer[THREADS]; /* it has one that is armed */
 bool alien[THREADS]; /* it exists, and is not attached */
+bool out[THREADS];   /* a helper has a call of it, or is handing in that it ended */
+bool ended[THREADS]; /* that is among the nodes of its inbox */
 
-#define CAN_ACT(t) (busy[t] || work[t] || timer[t] || alien[t])
+#define CAN_ACT(t) (busy[t] || work[t] || timer[t] || alien[t] || out[t])
 #define ALIENS     (alien[0] || alien[1] || alien[2])
 
 byte wakes;            /* to be given yet */
@@ -101,7 +115,7 @@ inline choose_another()
 
 /* That H2 succeeds on what H1 read makes them one step, but for the count
  * between them. Of ringers park.pml knows. */
-inline hand_in(is_work)
+inline push(is_work, is_end)
 {
 	do
 	:: d_step {
@@ -114,7 +128,8 @@ inline hand_in(is_work)
 		if
 		:: is_pushed && old != CLOSED ->
 			word[t] = NODES;
-			work[t] = work[t] || is_work
+			work[t] = work[t] || is_work;
+			ended[t] = ended[t] || is_end
 		:: else
 		fi
 	   };
@@ -125,7 +140,11 @@ inline hand_in(is_work)
 			actors++;
 			has_counted = true
 		fi
-	od;
+	od
+}
+
+inline ring()
+{
 	if
 	:: old == PARKED ->
 #if MUTANT == 1
@@ -135,14 +154,20 @@ inline hand_in(is_work)
 #if MUTANT == 2
 		actors++
 #endif
-	:: old != PARKED && has_counted ->
-#if MUTANT != 4
-		actors--
-#endif
-	:: old != PARKED && !has_counted ->
-		skip
-	fi;
+	:: else
+	fi
+}
+
+#define COUNTED_IN_VAIN (has_counted && old != PARKED)
+
+/* Who counts for itself takes the other's 1 back, if it was in vain. */
+inline take_back()
+{
 	d_step {
+#if MUTANT != 4
+		actors = actors - (COUNTED_IN_VAIN -> 1 : 0);
+		assert(!COUNTED_IN_VAIN || actors > 0);
+#endif
 		t = 0;
 		old = EMPTY;
 		is_pushed = false;
@@ -157,7 +182,9 @@ inline take()
 		old = word[me];
 		word[me] = EMPTY;
 		busy[me] = busy[me] || work[me];
-		work[me] = false
+		work[me] = false;
+		out[me] = out[me] && !ended[me];
+		ended[me] = false
 	}
 }
 
@@ -202,7 +229,7 @@ inline arrive()
 	fi;
 	if
 	:: attach()
-	:: alien[me] = false -> goto ended
+	:: alien[me] = false -> goto gone
 	fi;
 	is_attached = true
 }
@@ -345,13 +372,17 @@ inline wake()
 inline park()
 {
 #if MUTANT == 9
-	is_hopeful = timer[me];
+	is_hopeful = timer[me] || out[me];
 	count_parked();
 #endif
 	d_step {
 		busy[me] = false; /* it has done everything */
-#if MUTANT != 8
+#if MUTANT == 8
+		is_hopeful = out[me];
+#elif MUTANT == 20
 		is_hopeful = timer[me];
+#else
+		is_hopeful = timer[me] || out[me];
 #endif
 		is_up = (word[me] != EMPTY);
 		word[me] = (is_up -> word[me] : PARKED) /* P1 */
@@ -388,39 +419,39 @@ inline park()
 	}
 }
 
-/* Any of those left, if there are any. */
+/* Any of those left; if there are none, the caller is out before one comes. */
 inline ring_one()
 {
 	atomic { !registry -> registry = true };
-	is_up = attached[0] || attached[1] || attached[2];
+	d_step {
+		is_up = attached[0] || attached[1] || attached[2];
+		t = (attached[0] -> 0 : (attached[1] -> 1 : 2));
+		is_due = is_up && !asked[t];
+		asked[t] = asked[t] || is_up
+	};
 	if
-	:: is_up ->
-#if MUTANT != 17
-		actors++;
-#endif
-		d_step {
-			t = (attached[0] -> 0 : (attached[1] -> 1 : 2));
-			is_due = !asked[t];
-			asked[t] = true
-		};
-		if
-		:: is_due -> hand_in(false)
-		:: else
-		fi
+	:: is_due -> push(false, false)
 	:: else
 	fi;
-	registry = false
+	if
+	:: is_up -> skip
+	:: else ->
+#if MUTANT != 17
+		actors--
+#endif
+	fi;
+	registry = false;
+	if
+	:: is_due ->
+		ring();
+		take_back()
+	:: else -> t = 0
+	fi;
+	is_due = false
 }
 
-inline detach()
+inline count_out()
 {
-	atomic { !registry -> attached[me] = false };
-	d_step {
-		word[me] = CLOSED;
-		work[me] = false;
-		timer[me] = false;
-		busy[me] = false
-	};
 	do
 	:: d_step {
 		actors--;
@@ -431,8 +462,12 @@ inline detach()
 #endif
 		if
 		:: !is_last -> break
-		:: else -> ring_one()
+		:: else
 		fi;
+#if MUTANT != 17
+		actors++;
+#endif
+		ring_one();
 #if MUTANT == 17
 		break;
 #elif MUTANT == 18
@@ -444,6 +479,18 @@ inline detach()
 		:: else
 		fi
 	od
+}
+
+inline detach()
+{
+	atomic { !registry -> attached[me] = false };
+	d_step {
+		word[me] = CLOSED;
+		work[me] = false;
+		timer[me] = false;
+		busy[me] = false
+	};
+	count_out()
 }
 
 proctype thread(byte me; bool is_attached)
@@ -463,15 +510,64 @@ proctype thread(byte me; bool is_attached)
 		wakes--;
 		choose_another()
 	   };
-		hand_in(true)
+		push(true, false);
+		ring();
+		take_back()
 	:: atomic { busy[me] && starts > 0 -> start() }
 	:: !is_told ->
 		park()
-	:: busy[me] ->
+	:: busy[me] && !out[me] ->
 		break
 	od;
 	detach();
-ended:	skip
+gone:	skip
+}
+
+/* It has nothing of a thread but the call. */
+proctype helper(byte caller)
+{
+	byte old, t;
+	bool is_last, is_pushed;
+	bool has_counted;
+
+	t = caller;
+	push(true, true);
+	ring();
+	has_counted = COUNTED_IN_VAIN;
+	do
+	:: has_counted ->
+		d_step {
+			actors--;
+			is_last = (actors == 0);
+			has_counted = false
+		};
+#if MUTANT == 19
+		is_last = false;
+#endif
+		if
+		:: is_last ->
+#if MUTANT != 21
+			actors++;
+#endif
+			d_step {
+				old = word[t];
+				has_counted = (old != PARKED);
+				word[t] = (old == PARKED -> EMPTY : old)
+			};
+			ring();
+#if MUTANT == 21
+			has_counted = false
+#elif MUTANT == 22
+			actors = actors - (has_counted -> 0 : 1)
+#elif MUTANT == 23
+			actors = actors - (has_counted -> 1 : 0);
+			has_counted = false
+#endif
+		:: else
+		fi
+	:: else ->
+		break
+	od
 }
 
 inline begin(t)
@@ -489,6 +585,23 @@ init
 	atomic {
 		if
 		:: true ->
+			wakes = 1;
+			disturbances = 1;
+			begin(0);
+			out[0] = true;
+			run helper(0);
+			if
+			:: true -> timer[0] = true
+			:: true -> begin(1)
+			:: true -> skip
+			fi
+		:: true ->
+			wakes = 1;
+			starts = 1;
+			begin(0);
+			alien[1] = true;
+			run thread(1, false)
+		:: true ->
 			wakes = 2;
 			disturbances = 1;
 			begin(0);
@@ -498,12 +611,6 @@ init
 			:: true -> timer[0] = true
 			:: true -> skip
 			fi
-		:: true ->
-			wakes = 1;
-			starts = 1;
-			begin(0);
-			alien[1] = true;
-			run thread(1, false)
 		fi
 	};
 	_nr_pr == 1

@@ -10,7 +10,8 @@
  * operation of its own in flight, spins and so reaps the ring on the way to its
  * sleep, and leaves when it has everything or earlier, as it likes. The next
  * thread uses the same scheduler again, while producers still act on what they
- * saw of the first.
+ * saw of the first. Or there is one producer, and one who wakes the owner for
+ * nothing (lib/deadlock.c): EMPTY in place of its mark, and the doorbell.
  *
  * Checked: every node is delivered once or its push was refused, never both;
  * the nodes of one producer come in order; nobody sleeps for ever while a node
@@ -34,6 +35,8 @@
  * mutant 9, assertion: the detach does not take what was pushed last
  * mutant 10, deadlock: the park does not look at what it reaped on its way
  * mutant 11, either: the next thread sets the count of ringers to 0
+ * mutant 12, deadlock: who wakes the owner for nothing does not ring
+ * mutant 13, either: who wakes the owner for nothing does not count as ringer
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -166,6 +169,30 @@ proctype producer(byte me)
 	:: else ->
 		break
 	od
+}
+
+/* Two steps, as the mark may have gone and come again. */
+proctype waker()
+{
+	byte mark;
+
+	if
+	:: d_step { IS_PARKED(head) -> mark = head };
+#if MUTANT != 13
+		ringers++;
+#endif
+		if
+		:: d_step { head == mark -> head = EMPTY };
+#if MUTANT != 12
+			ring_doorbell(mark)
+#endif
+		:: else
+		fi;
+#if MUTANT != 13
+		ringers--
+#endif
+	:: skip
+	fi
 }
 
 /* The nodes taken are the owner's alone, so this is one step for the others. */
@@ -369,7 +396,14 @@ init
 		run owner();
 		run kernel();
 		run producer(0);
-		run producer(1)
+		if
+		:: run waker();
+			/* as if they had come early */
+			refused[3] = true;
+			refused[4] = true;
+			n_settled = 2
+		:: run producer(1)
+		fi
 	};
 	_nr_pr == 1;
 	d_step {

@@ -5,6 +5,11 @@
  * of a deadlock, though every thread parks all the time. When the last has
  * stopped, all wait, and somebody must be told: exactly one thread.
  *
+ * Those who ring count for the other, and take that back if it has woken by itself:
+ * threads that have tasklets, and helpers, which have none. So on their way tokens
+ * are offloaded, for about as long as somebody of the same thread sleeps, and
+ * others spawned on the next thread.
+ *
  * Each system is a process of its own, whose threads are all attached.
  */
 #include <sys/wait.h>
@@ -21,9 +26,17 @@ struct token {
 static struct {
 	int n_threads, n_players;
 	weft_channel *channels[MOST_PLAYERS];
-	_Atomic(int) n_tokens; /* still moving */
+	_Atomic(uint64_t) threads[MOST_THREADS]; /* 0: not started yet */
+	_Atomic(int) n_tokens;                   /* still moving */
 	_Atomic(int) n_told;
 } ring;
+
+/* Nobody joins the helpers that have ended by then. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "report_thread_leaks=0";
+}
 
 /* The first who is told ends the process. */
 static _Noreturn void be_told(int rc)
@@ -49,6 +62,43 @@ static int deliver(void *arg)
 	return weft_channel_send(d.to, &d.token);
 }
 
+static int take_time(void *ns)
+{
+	int64_t end = weft_now() + (int64_t)(uintptr_t)ns;
+
+	while (weft_now() < end)
+		;
+	return 0;
+}
+
+/* Its thread wakes by itself at about the time at which the helper rings. */
+static int sleep_beside(void *ns)
+{
+	return weft_sleep((int64_t)(uintptr_t)ns);
+}
+
+static void offload_a_bit(struct random_state *r)
+{
+	uintptr_t ns = random_below(r, 100) * (unsigned)WEFT_MICROSECOND;
+	uintptr_t late = random_below(r, 20) * (unsigned)WEFT_MICROSECOND;
+
+	weft_spawn(sleep_beside, (void *)(ns + late));
+	if (weft_offload(take_time, (void *)ns))
+		_exit(7);
+}
+
+static void go_to(struct random_state *r, struct delivery *d)
+{
+	struct weft_tasklet_options options = {
+		.thread =
+			ring.threads[random_below(r, (unsigned)ring.n_threads)]
+	};
+
+	if (!random_one_in(r, 8) || !options.thread ||
+	    weft_tasklet_is_null(weft_spawn_with(&options, deliver, d)))
+		weft_spawn(deliver, d);
+}
+
 static int pass_on(void *arg)
 {
 	weft_channel *mine = ring.channels[(uintptr_t)arg];
@@ -65,12 +115,14 @@ static int pass_on(void *arg)
 		}
 		if (random_one_in(&r, 16))
 			weft_sleep(random_below(&r, 50) * WEFT_MICROSECOND);
+		if (random_one_in(&r, 16))
+			offload_a_bit(&r);
 		token.random = random_next(&r);
 		d = malloc(sizeof *d);
 		d->to = ring.channels[random_below(&r,
 						   (unsigned)ring.n_players)];
 		d->token = token;
-		weft_spawn(deliver, d);
+		go_to(&r, d);
 	}
 	return rc;
 }
@@ -107,6 +159,7 @@ static _Noreturn void play(struct random_state *r)
 
 		if (weft_thread_start(&id, play_here, (void *)(uintptr_t)i))
 			_exit(5);
+		ring.threads[i] = id;
 	}
 	play_here(0);
 	_exit(6);
