@@ -567,6 +567,7 @@ struct delivery {
 	int class;             /* -1: the target's default */
 	weft_tasklet handle;
 	int err;
+	struct bell bell; /* to be rung when the registry has been let go */
 };
 
 static void deliver(struct scheduler *target, void *arg)
@@ -584,7 +585,7 @@ static void deliver(struct scheduler *target, void *arg)
 	fill_in(t, d->options);
 	d->handle = weft__handle(t);
 	tell_of_birth(d->joiner);
-	if (!weft__hand_in(d->from, target, weft__task_link(t))) {
+	if (!weft__push(target, weft__task_link(t), &d->bell)) {
 		/* release: for the next thread that has the slab [task.1] */
 		atomic_store_explicit(&t->word, 0, memory_order_release);
 		d->err = ESRCH;
@@ -614,6 +615,8 @@ weft_tasklet weft__spawn(const struct weft_tasklet_options *options, weft_fn fn,
 	if (d.options->thread && d.options->thread != peek(s->thread_id)) {
 		if (weft__thread_visit(d.options->thread, deliver, &d))
 			return weft__null_handle(ESRCH);
+		if (d.bell.target)
+			weft__ring_bell(s, &d.bell);
 		return d.err ? weft__null_handle(d.err) : d.handle;
 	}
 

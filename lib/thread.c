@@ -249,6 +249,7 @@ static void refuse(struct scheduler *s, uintptr_t link)
 static bool ring_one(struct scheduler *s)
 {
 	struct scheduler *target;
+	struct bell bell = { .target = NULL };
 	uint64_t word;
 
 	pthread_mutex_lock(&registry.mutex);
@@ -258,12 +259,16 @@ static bool ring_one(struct scheduler *s)
 				       REQUEST_QUEUED); /* [task.1] */
 		/* It stays in the registry, so its inbox is open. */
 		if (!(word & REQUEST_QUEUED))
-			(void)weft__hand_in(s, target,
-					    weft__task_link(target->main));
+			(void)weft__push(target, weft__task_link(target->main),
+					 &bell);
 	} else {
 		weft__count_awake(-1);
 	}
 	pthread_mutex_unlock(&registry.mutex);
+	/* It may end meanwhile, but waits for this before it closes what is
+	 * rung. [park.2] */
+	if (bell.target)
+		weft__ring_bell(s, &bell);
 	return target;
 }
 

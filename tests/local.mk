@@ -95,7 +95,7 @@ tests_unit_test_position_LDFLAGS = -static
 tests_unit_test_ringer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_ringer_LDFLAGS = -static \
 	-Wl,--wrap=weft__count_awake,--wrap=weft__count_out \
-	-Wl,--wrap=weft__count_parked
+	-Wl,--wrap=weft__count_parked,--wrap=syscall
 tests_unit_test_stack_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_stack_LDFLAGS = -static
 tests_unit_test_sync_CPPFLAGS = $(UNIT_CPPFLAGS)

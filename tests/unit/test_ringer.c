@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who rings another thread's doorbell: that it takes its time does not hide a
- * deadlock. Functions that the library calls are wrapped, to hold a ringer up where
- * it matters.
+ * deadlock, and the registry is free meanwhile. Functions that the library calls
+ * are wrapped, to hold a ringer up where it matters, and to look what is locked.
  */
 #include <check.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <sched.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
 #include <weft.h>
 
 #include "deadlock.h"
 #include "scheduler.h"
 #include "support.h"
+#include "thread.h"
 
 /* --- a helper that is late --- */
 
@@ -118,10 +123,100 @@ START_TEST(verdict_though_a_count_is_taken_back_late)
 }
 END_TEST
 
+/* --- the registry --- */
+
+static _Atomic(bool) is_watched;
+static _Atomic(unsigned) n_rung;
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+
+/* The doorbell of who sleeps in a futex. If the ringer had the registry, it would
+ * wait for itself here. */
+long __wrap_syscall(long number, ...)
+{
+	long a[6];
+	va_list list;
+
+	va_start(list, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(list, long);
+	va_end(list);
+	if (is_watched && number == SYS_futex && a[1] == FUTEX_WAKE_PRIVATE) {
+		weft__thread_lock_registry();
+		n_rung++;
+		weft__thread_unlock_registry();
+	}
+	return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static int receive(void *ch)
+{
+	return weft_channel_receive(ch, NULL);
+}
+
+static int do_nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+START_TEST(registry_is_free_when_a_spawn_rings)
+{
+	struct weft_tasklet_options options = { .name = "spawned" };
+	weft_channel *ch = weft_channel_new(0, 0);
+
+	setenv("WEFT_WAKE", "futex", 1);
+	ck_assert_int_eq(weft_thread_start(&options.thread, receive, ch), 0);
+	is_watched = true;
+	while (!n_rung) { /* it may wake just then */
+		until_parked(options.thread);
+		ck_assert(!weft_tasklet_is_null(
+			weft_spawn_with(&options, do_nothing, NULL)));
+	}
+	is_watched = false;
+	ck_assert_int_eq(weft_channel_send(ch, NULL), 0);
+	ck_assert_int_eq(weft_thread_join(options.thread), 0);
+	weft_channel_unref(ch);
+}
+END_TEST
+
+static _Atomic(bool) is_attached;
+
+static void *end_when_parked(void *id)
+{
+	weft_current();
+	is_attached = true;
+	until_parked(*(uint64_t *)id);
+	is_watched = true;
+	return NULL;
+}
+
+/* It has the one that is left look whether it can ever be woken. */
+START_TEST(registry_is_free_when_an_ending_thread_rings)
+{
+	weft_channel *ch = weft_channel_new(0, 0);
+	uint64_t id;
+	pthread_t thread;
+
+	setenv("WEFT_WAKE", "futex", 1);
+	id = weft_thread_id();
+	thread = start_thread(end_when_parked, &id);
+	await(&is_attached);
+	ck_assert_int_eq(weft_channel_receive(ch, NULL), -EDEADLK);
+	is_watched = false;
+	ck_assert_uint_ge(n_rung, 1);
+	join_thread(thread);
+	weft_channel_unref(ch);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ringer");
 
 	add_case(s, "deadlock", verdict_though_a_count_is_taken_back_late);
+	add_case(s, "registry", registry_is_free_when_a_spawn_rings,
+		 registry_is_free_when_an_ending_thread_rings);
 	return run_suite(s);
 }
