@@ -140,6 +140,7 @@ EXTRA_DIST += \
 	tests/model/channel.pml \
 	tests/model/deadlock.pml \
 	tests/model/group.pml \
+	tests/model/handle.pml \
 	tests/model/interrupt.pml \
 	tests/model/join.pml \
 	tests/model/park.pml \
