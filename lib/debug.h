@@ -10,6 +10,7 @@
 #define WEFT__DEBUG_H
 
 #include <stdatomic.h>
+#include <weft/base.h>
 
 #include "config.h"
 
@@ -18,6 +19,21 @@
 
 #define NOINLINE __attribute__((noinline))
 #define INLINE   inline __attribute__((always_inline))
+
+/*
+ * A public function is a boundary that link-time optimisation must not see
+ * through, neither by inlining nor by what it knows of the registers that are left
+ * alone inside: the caller may have been compiled for more registers than the
+ * library, and a switch names those that the library was compiled for. By the
+ * calling convention, all that it does not name are saved by the caller. (clang
+ * knows nothing of the inside of what it does not inline.)
+ */
+#undef WEFT_API
+#if defined(__has_attribute) && __has_attribute(noipa)
+#define WEFT_API __attribute__((visibility("default"), noipa))
+#else
+#define WEFT_API __attribute__((visibility("default"), noinline))
+#endif
 
 /* -fvisibility says nothing of what is declared only: without this, access goes
  * through the global offset table. */

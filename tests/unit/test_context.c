@@ -188,6 +188,54 @@ START_TEST(inlined_switch_names_every_register)
 }
 END_TEST
 
+#ifdef __x86_64__
+/* They live in registers of their own, which the calling convention has empty at
+ * every call, so that only what is inlined can have values there. */
+static __attribute__((noinline)) int churn_long_doubles(struct side *s,
+							long seed)
+{
+	long double v[6];
+	int n_wrong = 0;
+
+#pragma GCC unroll 6
+	for (int i = 0; i < 6; i++) {
+		v[i] = (long double)seed + i;
+		__asm__("" : "+t"(v[i]));
+	}
+	weft__context_switch(&s->context, &s->other->context);
+#pragma GCC unroll 6
+	for (int i = 0; i < 6; i++)
+		n_wrong += v[i] != (long double)seed + i;
+	return n_wrong;
+}
+
+static void enter_long_doubles(void *arg)
+{
+	struct side *s = arg;
+
+	weft__context_arrived(&s->context);
+	for (long i = 0;; i++)
+		s->n_wrong += churn_long_doubles(s, 1000 * i);
+}
+
+START_TEST(inlined_switch_names_the_x87_registers)
+{
+	struct side here = { .n_wrong = 0 }, there = { .other = &here };
+
+	weft__context_adopt_thread(&here.context);
+	here.other = &there;
+	make_side(&there, &here, 0);
+	weft__context_make(&there.context, there.stack + STACK_BYTES,
+			   enter_long_doubles, &there);
+	for (int i = 0; i < ROUNDS; i++)
+		here.n_wrong += churn_long_doubles(&here, 77 + i);
+	ck_assert_int_eq(here.n_wrong, 0);
+	ck_assert_int_eq(there.n_wrong, 0);
+	free(there.stack);
+}
+END_TEST
+#endif
+
 #ifndef WEFT__SANITIZED
 /* What leaves for good lands where the target was left, in either form. */
 static struct context leaver, lander;
@@ -231,6 +279,9 @@ int main(void)
 
 	add_loop(s, "registers", switch_keeps_what_it_must, 4);
 	add_case(s, "registers", inlined_switch_names_every_register);
+#ifdef __x86_64__
+	add_case(s, "registers", inlined_switch_names_the_x87_registers);
+#endif
 	add_loop(s, "first entry", fresh_stack_is_aligned, 64);
 	add_loop(s, "control words", switch_leaves_the_rounding_mode, 2);
 #ifndef WEFT__SANITIZED

@@ -11,7 +11,16 @@
  * an out-of-line switch that jumps makes every return above it mispredict, and
  * one that returns mispredicts when the call sites differ.
  *
- * mxcsr and the x87 control word are not touched: they belong to the thread.
+ * The list of what is overwritten is complete for whatever the compiler was told
+ * that the processor has, since code of the library may have values in any
+ * register here, and link-time optimisation tells callers what a function leaves
+ * alone. Callers that were told of more than the library are not inlined into:
+ * see WEFT_API in debug.h. A compiler refuses names of what it was not told of.
+ *
+ * mxcsr and the x87 control word are not touched: they belong to the thread. So
+ * does the shadow stack of return addresses that some processors keep. The switch
+ * does not know of it; context.S lacks the note which would say so, and thereby
+ * leaves it off in every program that links with it.
  */
 #ifndef WEFT__ARCH_FRAME_H
 #define WEFT__ARCH_FRAME_H
@@ -27,6 +36,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef _SOFT_FLOAT
+#define ARCH_X87_REGISTERS
+#else
+#define ARCH_X87_REGISTERS \
+	, "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)"
+#endif
+#ifdef __MMX__
+#define ARCH_MMX_REGISTERS \
+	, "mm0", "mm1", "mm2", "mm3", "mm4", "mm5", "mm6", "mm7"
+#else
+#define ARCH_MMX_REGISTERS
+#endif
+#ifdef __APX_F__
+#define ARCH_APX_REGISTERS                                               \
+	, "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", \
+		"r25", "r26", "r27", "r28", "r29", "r30", "r31"
+#else
+#define ARCH_APX_REGISTERS
+#endif
 #ifdef __AVX512F__
 #define ARCH_AVX512_REGISTERS                                                  \
 	, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",       \
@@ -60,7 +88,8 @@
 			   "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",     \
 			   "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",         \
 			   "xmm14", "xmm15", "memory",                         \
-			   "cc" ARCH_AVX512_REGISTERS)
+			   "cc" ARCH_X87_REGISTERS ARCH_MMX_REGISTERS          \
+				   ARCH_AVX512_REGISTERS ARCH_APX_REGISTERS)
 
 /* The control words of a tasklet that keeps its own. */
 struct arch_fpu {
