@@ -21,6 +21,7 @@ lib_libweft_la_SOURCES = \
 	lib/engine/engine.h \
 	lib/engine/uring.c \
 	lib/environment.c lib/environment.h \
+	lib/exception.c lib/exception.h \
 	lib/fork.c lib/fork.h \
 	lib/group.c \
 	lib/inbox.c lib/inbox.h \

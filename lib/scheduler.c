@@ -248,6 +248,19 @@ struct weft_task *weft__tell_switch(struct scheduler *s, weft_tasklet from,
 	return to;
 }
 
+NOINLINE struct weft_task *weft__switch_with_exceptions(struct scheduler *s,
+							struct weft_task *from,
+							struct weft_task *to)
+{
+	struct exceptions *e = s->exceptions;
+	struct exceptions own = *e;
+
+	*e = (struct exceptions){ .caught = NULL };
+	from = weft__switch_tasks(from, to);
+	*e = own;
+	return from;
+}
+
 /* With floating-point control words of its own. */
 static void switch_with_fpu(struct scheduler *s, struct weft_task *to)
 {
@@ -579,6 +592,9 @@ static int run_others(bool is_pump, int64_t deadline)
 	rc = arm(s, &f, deadline);
 	if (unlikely(rc))
 		return rc;
+	/* It may have been loaded since. */
+	if (!is_pump && !s->exceptions)
+		s->exceptions = weft__exceptions_find();
 	stay_inside(s, &f);
 	/* Whatever ended it: what was submitted has reached the kernel. */
 	if (is_pump || unlikely(s->embedding))

@@ -318,6 +318,8 @@ static NOINLINE _Noreturn void end_slowly(struct scheduler *s,
 	tell_failure(t, result);
 	if (t->attention & ATTENTION_OWN_FPU)
 		arch_fpu_load(&s->fpu);
+	if (s->exceptions)
+		weft__exceptions_forget(s->exceptions);
 	retire(s, t, result);
 	next = weft__next(s);
 	if (s->on_schedule) {

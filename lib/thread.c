@@ -402,6 +402,7 @@ struct scheduler *weft__attach(void)
 		       offsetof(struct scheduler, queue));
 	s->default_class = registry.default_class;
 	s->random = 2463534242;
+	s->exceptions = weft__exceptions_find();
 	s->budget = s->counted = SWITCHES_BETWEEN_LOOKS;
 	poke(s->engine.ring_fd, -1);
 	poke(s->engine.eventfd, -1);

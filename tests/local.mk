@@ -39,6 +39,11 @@ UNIT_TESTS = \
 	tests/unit/test_thread \
 	tests/unit/test_time \
 	tests/unit/test_timer
+if HAVE_CXX
+UNIT_TESTS += tests/unit/test_cxx
+tests_unit_test_cxx_SOURCES = tests/unit/test_cxx.cc
+tests_unit_test_cxx_CPPFLAGS = -I$(top_srcdir)/include $(TEST_CPPFLAGS)
+endif
 TRACE_TESTS = \
 	tests/trace/trace_buffer \
 	tests/trace/trace_channel \
