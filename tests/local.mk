@@ -30,6 +30,7 @@ UNIT_TESTS = \
 	tests/unit/test_registers \
 	tests/unit/test_scheduler \
 	tests/unit/test_select \
+	tests/unit/test_signals \
 	tests/unit/test_stack \
 	tests/unit/test_start \
 	tests/unit/test_sync \

@@ -82,7 +82,8 @@ struct weft_tasklet_options {
  * @arg: handed to @fn
  *
  * The tasklet is put at the end of this thread's ring (rule R1) and first runs
- * when its turn comes. It gets the default stack, see WEFT_STACK in weft(7).
+ * when its turn comes. It gets the default stack, see WEFT_STACK in weft(7). An
+ * exception of C++ that leaves @fn calls std::terminate().
  *
  * Return: its handle, or the null handle with errno set:
  *   EINVAL  @fn is NULL
@@ -363,6 +364,7 @@ WEFT_API int weft_tasklet_join(weft_tasklet t);
  * @result: as if its function had returned it
  *
  * Frames are not unwound: what they hold must have been let go of, or deferred.
+ * In C++ no destructor is called, and exceptions that are being handled are let go.
  * Calling it on a main tasklet stops the process with a message: a thread ends
  * with pthread_exit() or by returning.
  *
