@@ -26,8 +26,8 @@ UNIT_TESTS = \
 	tests/unit/test_open \
 	tests/unit/test_position \
 	tests/unit/test_raised_errors \
-	tests/unit/test_ringer \
 	tests/unit/test_registers \
+	tests/unit/test_ringer \
 	tests/unit/test_scheduler \
 	tests/unit/test_select \
 	tests/unit/test_signals \
