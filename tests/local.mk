@@ -116,6 +116,7 @@ check_LTLIBRARIES += tests/support/libsupport.la
 tests_support_libsupport_la_SOURCES = \
 	tests/support/allocation.c tests/support/allocation.h \
 	tests/support/clock.c tests/support/clock.h \
+	tests/support/limits.c tests/support/limits.h \
 	tests/support/play.c tests/support/play.h \
 	tests/support/support.c tests/support/support.h
 

@@ -28,6 +28,8 @@
 #include <unistd.h>
 #include <weft.h>
 
+#include "limits.h"
+
 /* A budget that ran out leaves this long for the last round to end. */
 enum { STRESS_GRACE_SECONDS = 60 };
 
@@ -164,6 +166,7 @@ static inline int stress_main(const char *program,
 		tcase_add_loop_test(tcase, *cases[i].test, 0, cases[i].loops);
 		suite_add_tcase(suite, tcase);
 	}
+	take_limits();
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	n_failed = srunner_ntests_failed(runner);

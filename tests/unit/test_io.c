@@ -18,6 +18,7 @@
 #include <weft.h>
 #include <weft/uring.h>
 
+#include "limits.h"
 #include "support.h"
 
 /* The byte at a place of a stream. Its period divides no power of two. */
@@ -492,6 +493,8 @@ START_TEST(connections_get_their_own_answers)
 				 .n = CLIENTS };
 	struct client clients[CLIENTS];
 
+	if (lacks_descriptors(2 * CLIENTS + 50))
+		return;
 	if (_i / 2)
 		set_nonblocking(server.fd);
 	weft_spawn(accept_some, &server);
@@ -528,6 +531,8 @@ START_TEST(connections_between_threads)
 	struct client clients[CLIENTS];
 	pthread_t thread;
 
+	if (lacks_descriptors(2 * CLIENTS + 50))
+		return;
 	for (int i = 0; i < CLIENTS; i++)
 		clients[i] = (struct client){ &to, false, i + 1, 1 };
 	thread = start_thread(run_clients, clients);
@@ -723,8 +728,11 @@ static int echo_server(void *arg)
 START_TEST(two_hundred_conversations)
 {
 	enum { PAIRS = 200 };
-	struct echo *echos = calloc(PAIRS, sizeof *echos);
+	struct echo *echos;
 
+	if (lacks_descriptors(2 * PAIRS + 50))
+		return;
+	echos = calloc(PAIRS, sizeof *echos);
 	for (int i = 0; i < PAIRS; i++) {
 		echos[i].seed = (unsigned)i * 13;
 		echos[i].rounds = 50;
