@@ -65,6 +65,7 @@ struct weft_channel {
 		void *drop_ctx;
 		struct weft_channel *next_free; /* in the pool */
 	};
+	struct weft_channel *next_unused; /* whose elements are to be dropped */
 	char name[CHANNEL_NAME_SIZE] __attribute__((aligned(64)));
 } __attribute__((aligned(128)));
 
@@ -188,7 +189,7 @@ static inline void weft__channel_count_special(struct weft_channel *ch, int by)
 void weft__channel_unlink(struct weft_channel *ch, struct waiter *w);
 
 /* Whether nobody can use the channel any more: then it is to be freed, when its
- * lock has been let go. */
+ * lock has been let go, and where what drops elements may run. */
 static inline bool weft__channel_is_unused(const struct weft_channel *ch)
 {
 	return !ch->references && !ch->senders && !ch->receivers;

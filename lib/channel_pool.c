@@ -154,13 +154,48 @@ static void drop_elements(struct weft_channel *ch)
 		weft__end_callback(s, was_inside);
 }
 
-void weft__channel_free(struct weft_channel *ch)
+static void free_at_once(struct weft_channel *ch)
 {
-	if (ch->drop)
-		drop_elements(ch);
 	free(ch->receive_slots);
 	free(ch->errors);
 	give_to_pool(ch);
+}
+
+/* Those of this thread whose elements are to be dropped, while some are. */
+static __thread struct {
+	struct weft_channel *first, *last;
+	bool is_dropping;
+} unused __attribute__((tls_model("initial-exec")));
+
+static void put_in_unused(struct weft_channel *ch)
+{
+	ch->next_unused = NULL;
+	if (unused.first)
+		unused.last->next_unused = ch;
+	else
+		unused.first = ch;
+	unused.last = ch;
+}
+
+/* Dropping an element may let go of another channel, and so on for as long as the
+ * program likes: that one waits its turn. So it never is within itself, however
+ * long the chain. */
+void weft__channel_free(struct weft_channel *ch)
+{
+	if (!ch->drop) {
+		free_at_once(ch);
+		return;
+	}
+	put_in_unused(ch);
+	if (unused.is_dropping)
+		return;
+	unused.is_dropping = true;
+	while ((ch = unused.first)) {
+		unused.first = ch->next_unused;
+		drop_elements(ch);
+		free_at_once(ch);
+	}
+	unused.is_dropping = false;
 }
 
 /* --- references --- */

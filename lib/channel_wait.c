@@ -3,7 +3,9 @@
  * What waits in a channel, how it is called off, and spinning.
  *
  * A waiter is called off (kill, deadline, end of a thread) by unlinking it under
- * the lock. If it is not linked any more, it has been claimed: the element is on
+ * the lock. If that leaves the channel unused, it is the call that waited which
+ * frees it, when it goes on: dropping elements is the program's code, and this may
+ * be in the midst of a look at timers or requests. If it is not linked any more, it has been claimed: the element is on
  * its way, so is the wake, and nothing is called off. [channel.1] `channel` in the
  * waiter says whether it is linked; it is written under the lock of that channel.
  * A claim by another thread and a calling-off by the owner meet in the lock, so
@@ -53,21 +55,39 @@ static bool call_off(struct scheduler *s, struct waiter *w)
 {
 	struct weft_channel *ch = peek(w->channel);
 	bool locked, is_linked;
-	bool is_unused = false;
 
 	(void)s;
 	if (!ch)
 		return false;
 	locked = weft__channel_lock(ch);
 	is_linked = peek(w->channel) == ch; /* [channel.1] */
-	if (is_linked) {
-		weft__channel_unlink(ch, w);
-		is_unused = weft__channel_is_unused(ch);
-	}
+	if (is_linked)
+		weft__waiter_withdraw(ch, w);
 	weft__channel_unlock(ch, locked);
-	if (is_unused)
-		weft__channel_free(ch);
 	return is_linked;
+}
+
+void weft__waiter_withdraw(struct weft_channel *ch, struct waiter *w)
+{
+	weft__channel_unlink(ch, w);
+	w->element = weft__channel_is_unused(ch) ? ch : NULL;
+}
+
+void weft__waiter_free_unused(struct waiter *w)
+{
+	struct weft_channel *unused = w->element;
+
+	w->element = NULL;
+	if (unused)
+		weft__channel_free(unused);
+}
+
+NOINLINE int weft__channel_called_off(struct waiter *w)
+{
+	int rc = weft__interruption(w->task);
+
+	weft__waiter_free_unused(w);
+	return rc;
 }
 
 static bool is_claimed(const struct waiter *w)

@@ -81,6 +81,16 @@ bool weft__spin_briefly(struct scheduler *s, struct waiter *w,
 
 /* --- waiting --- */
 
+/* Takes a waiter out that is called off. If that leaves the channel unused, it is
+ * in the waiter's element from then on. Called with all locks held. */
+void weft__waiter_withdraw(struct weft_channel *ch, struct waiter *w);
+
+/* Frees it, where what drops elements may run. */
+void weft__waiter_free_unused(struct waiter *w);
+
+/* What a call returns whose wait was called off. */
+int weft__channel_called_off(struct waiter *w);
+
 /* Blocks in a queue that the waiter was just put into (rule R10); lets go of all
  * locks. */
 static INLINE int wait_in_queue(struct scheduler *s, struct weft_channel *ch,
@@ -102,7 +112,9 @@ static INLINE int wait_in_queue(struct scheduler *s, struct weft_channel *ch,
 		return 0;
 	LEAVE(s);
 	weft__block(s, w, careful);
-	return COME_BACK(s, weft__outcome(w->task, w));
+	return COME_BACK(s, unlikely(w->called_off)
+				    ? weft__channel_called_off(w)
+				    : w->result);
 }
 
 /* Field by field: a struct that is built elsewhere and copied is read back before

@@ -86,21 +86,20 @@ bool weft__select_claim(struct waiter *w)
 		      (uint32_t)((struct select_case *)w - sel->nodes) + 1);
 }
 
-/* Takes a case out of its queue, if it is still there. */
+/* Takes a case out of its queue, if it is still there, and leaves the channel to be
+ * freed if it is unused then. */
 static void withdraw(struct select_case *node)
 {
 	/* Only who has claimed a case unlinks it, and that is the caller. */
 	struct weft_channel *ch = peek(node->waiter.channel); /* [channel.1] */
-	bool is_unused, locked;
+	bool locked;
 
+	node->waiter.element = NULL;
 	if (!ch)
 		return;
 	locked = weft__channel_lock(ch);
-	weft__channel_unlink(ch, &node->waiter);
-	is_unused = weft__channel_is_unused(ch);
+	weft__waiter_withdraw(ch, &node->waiter);
 	weft__channel_unlock(ch, locked);
-	if (is_unused)
-		weft__channel_free(ch);
 }
 
 static void withdraw_all(struct selection *sel)
@@ -113,7 +112,11 @@ struct waiter *weft__select_settle(struct waiter *w)
 {
 	struct selection *sel = selection_of(w);
 
-	withdraw_all(sel);
+	/* In a call of a tasklet: what drops elements may run. */
+	for (size_t i = 0; i < sel->n; i++) {
+		withdraw(&sel->nodes[i]);
+		weft__waiter_free_unused(&sel->nodes[i].waiter);
+	}
 	return &sel->waiter;
 }
 
@@ -283,15 +286,27 @@ static void link_case(struct scheduler *s, struct selection *sel, size_t i)
 	weft__channel_count_special(c->channel, 1);
 }
 
+static void free_unused(struct selection *sel)
+{
+	for (size_t i = 0; i < sel->n; i++)
+		weft__waiter_free_unused(&sel->nodes[i].waiter);
+}
+
 /* The index of the case that was chosen while the tasklet waited, or an error. */
 static int take_result(struct selection *sel)
 {
 	size_t index;
 
-	if (sel->waiter.called_off)
-		return weft__interruption(sel->waiter.task);
+	if (sel->waiter.called_off) {
+		int rc = weft__interruption(sel->waiter.task);
+
+		free_unused(sel);
+		return rc;
+	}
 	if (sel->waiter.result) {
-		withdraw_all(sel); /* a child of fork: the winner is gone */
+		/* a child of fork: the winner is gone */
+		withdraw_all(sel);
+		free_unused(sel);
 		return sel->waiter.result;
 	}
 	index = peek(sel->chosen) - 1;

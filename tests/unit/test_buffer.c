@@ -328,6 +328,7 @@ static struct {
 	void *ctx;
 	int rc;          /* of a call that would switch */
 	uint64_t thread; /* that called */
+	weft_tasklet by;
 } dropped;
 
 static void note_dropped(void *element, void *ctx)
@@ -336,6 +337,7 @@ static void note_dropped(void *element, void *ctx)
 	dropped.ctx = ctx;
 	dropped.rc = weft_sleep(1);
 	dropped.thread = weft_thread_id();
+	dropped.by = weft_current();
 }
 
 static weft_channel *with_drop(size_t capacity)
@@ -515,28 +517,88 @@ START_TEST(drop_at_the_end_of_a_thread)
 }
 END_TEST
 
+/* It is the one who waited that drops them, when it goes on, and not who kills it or
+ * a look at a clock. */
+START_TEST(drop_by_the_one_who_waited)
+{
+	int value = 3;
+	weft_tasklet t;
+
+	waits.ch = with_drop(1);
+	weft_channel_send(waits.ch, &value);
+	t = weft_spawn(_i ? select_nine : send_nine, NULL);
+	weft_schedule();
+	weft_channel_unref(waits.ch);
+	ck_assert_int_eq(weft_tasklet_kill(t, WEFT_PENDING), 0);
+	ck_assert_int_eq(dropped.n, 0);
+	weft_schedule();
+	ck_assert_int_eq(waits.rc, -ECANCELED);
+	ck_assert_int_eq(dropped.n, 1);
+	ck_assert(weft_tasklet_equal(dropped.by, t));
+}
+END_TEST
+
+/* --- channels that carry channels: each lets those go that are left in it --- */
+
+static struct {
+	int n;
+	int depth, deepest;
+} nested;
+
 static void unref_dropped(void *element, void *ctx)
 {
+	(void)ctx;
+	nested.n++;
+	if (++nested.depth > nested.deepest)
+		nested.deepest = nested.depth;
 	weft_channel_unref(*(weft_channel **)element);
-	++*(int *)ctx;
+	nested.depth--;
 }
 
-/* Channels that carry channels: each lets those go that are left in it. */
-START_TEST(drop_of_channels_in_channels)
+static weft_channel *chain_of(int n)
 {
 	weft_channel *outer = NULL;
-	int n = 0;
 
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < n; i++) {
 		weft_channel *ch = weft_channel_new(sizeof(ch), 1);
 
-		weft_channel_set_drop(ch, unref_dropped, &n);
+		weft_channel_set_drop(ch, unref_dropped, NULL);
 		if (outer)
 			weft_channel_send(ch, &outer);
 		outer = ch;
 	}
-	weft_channel_unref(outer);
-	ck_assert_int_eq(n, 99);
+	return outer;
+}
+
+static int let_chain_go(void *arg)
+{
+	weft_channel_unref(chain_of(*(int *)arg));
+	return 0;
+}
+
+static void *let_chain_go_elsewhere(void *arg)
+{
+	weft_channel_unref(arg);
+	return NULL;
+}
+
+/* However long the chain, on a stack as small as a tasklet's. */
+START_TEST(drop_of_channels_in_channels)
+{
+	int n = 100000;
+
+	weft_spawn(let_chain_go, &n);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(nested.n, n - 1);
+	ck_assert_int_eq(nested.deepest, 1);
+}
+END_TEST
+
+START_TEST(drop_on_a_thread_that_is_not_attached)
+{
+	join_thread(start_thread(let_chain_go_elsewhere, chain_of(1000)));
+	ck_assert_int_eq(nested.n, 999);
+	ck_assert_int_eq(nested.deepest, 1);
 }
 END_TEST
 
@@ -650,8 +712,9 @@ int main(void)
 	add_case(suite, "drop", drop_in_order, drop_only_what_is_left,
 		 drop_when_a_selection_is_served_elsewhere,
 		 drop_at_the_end_of_a_thread, drop_of_channels_in_channels,
-		 memory_is_given_back);
+		 drop_on_a_thread_that_is_not_attached, memory_is_given_back);
 	add_loop(suite, "drop, killed", drop_when_the_last_waiter_is_killed, 2);
+	add_loop(suite, "drop, who does it", drop_by_the_one_who_waited, 2);
 	add_loop(suite, "drop, served", drop_after_the_last_waiter_was_served,
 		 2);
 	add_loop(suite, "between threads", between_threads,
