@@ -34,7 +34,8 @@ struct weft_channel {
 	_Atomic(uintptr_t) spinner;         /* see [channel.2] */
 	union {
 		uint64_t mail;
-		char *slots; /* of one that is buffered; never changes */
+		char *slots; /* of one that is buffered; changes only in
+				one that is unbounded */
 	};
 	uint32_t element_size; /* never changes */
 	uint32_t mask;         /* of the slots; never changes */
@@ -46,11 +47,12 @@ struct weft_channel {
 
 	/* The receiving side of a buffer, under receive_lock; the first three
 	 * never change. */
-	uint32_t capacity __attribute__((aligned(64))); /* 0: rendezvous */
+	uint32_t capacity
+		__attribute__((aligned(64))); /* 0: rendezvous; UNBOUNDED */
 	uint32_t receive_mask;
 	uint32_t receive_size; /* element_size again */
 	struct lock receive_lock;
-	char *receive_slots;        /* never changes */
+	char *receive_slots;        /* likewise */
 	_Atomic(uint32_t) received; /* out of the buffer, ever [channel.3] */
 	uint32_t receive_limit;     /* the same for `received` */
 	uint32_t run_began; /* what it was when the buffer was last empty */
@@ -59,7 +61,8 @@ struct weft_channel {
 
 	/* under lock: what is seldom used */
 	uint32_t references;
-	int *errors; /* per slot; 0: an element; NULL: there never was one */
+	int *errors; /* per slot; 0: an element; NULL: there never was one, or
+			it is unbounded */
 	void (*drop)(void *element, void *ctx);
 	union {
 		void *drop_ctx;
@@ -71,6 +74,17 @@ struct weft_channel {
 
 _Static_assert(offsetof(struct weft_channel, capacity) == 64,
 	       "what passing an element needs is one cache line, or two");
+
+/* The capacity of a buffer that grows: see channel_buffer.c. */
+#define UNBOUNDED UINT32_MAX
+
+static INLINE bool weft__is_unbounded(const struct weft_channel *ch)
+{
+	return unlikely(ch->capacity == UNBOUNDED);
+}
+
+/* Sets both limits of one; with all locks held. */
+void weft__limit_unbounded(struct weft_channel *ch);
 
 /* Takes all there is to take: both locks of a channel that is buffered. Returns
  * what is to be handed to weft__channel_unlock(). */
@@ -99,6 +113,8 @@ static INLINE void weft__channel_unlock(struct weft_channel *ch, bool locked)
 					 : peek(ch->received) + ch->capacity;
 		ch->receive_limit = ch->receives_plainly ? peek(ch->sent)
 							 : peek(ch->received);
+		if (weft__is_unbounded(ch))
+			weft__limit_unbounded(ch);
 		weft__unlock(&ch->receive_lock, locked);
 	}
 	weft__unlock(&ch->lock, locked);

@@ -18,10 +18,26 @@
  * looks at nothing else.
  *
  * (tests/model/buffer.pml)
+ *
+ * An unbounded channel is a buffer in chunks, a list from the one that is received
+ * from to the one that is sent into. Each side has the slots of its chunk, and its
+ * limit is not beyond the end of that: so within a chunk both sides do what they
+ * do in any buffer, and see no difference. At the end of its chunk, who sends gets
+ * another and links it, `lock` held, or fails if there is no memory; who receives
+ * goes on to the next, if there is one, and frees the one it leaves, receive_lock
+ * held. The link is written before the first element behind it is counted in
+ * `sent`, and the sender is done with the chunk by then; the receiver follows it
+ * after it has read that count: [channel.3] orders both. One chunk is always there.
+ * Chunks have a power of two of slots and begin at a multiple of that, so an index
+ * finds its slot by the mask in all of them.
+ *
+ * Rejected: a ring that doubles. It would have to be copied under both locks, and
+ * give nothing back before it is nearly empty.
  */
 #include "channel_buffer.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "channel_pass.h"
 
@@ -34,13 +50,189 @@ enum {
 	RUN_PAUSES = 16        /* at most, between two of those */
 };
 
+/* --- chunks --- */
+
+enum {
+	CHUNK_BYTES = 1024,     /* of elements, or one element */
+	CHUNK_MOST_SLOTS = 4096 /* of elements of no size */
+};
+
+struct chunk {
+	struct chunk *next; /* by who sends; read by who receives */
+	int *errors;        /* under both locks; as those of a channel */
+	uint32_t end;       /* the number behind its last slot */
+	char slots[] __attribute__((aligned(16)));
+};
+
+static struct chunk *chunk_of(char *slots)
+{
+	return (struct chunk *)(slots - offsetof(struct chunk, slots));
+}
+
+static struct chunk *new_chunk(uint32_t from, uint32_t mask, size_t size)
+{
+	struct chunk *c = malloc(sizeof *c + ((size_t)mask + 1) * size);
+
+	if (!c)
+		return NULL;
+	c->next = NULL;
+	c->errors = NULL;
+	c->end = from + mask + 1;
+	return c;
+}
+
+static void free_chunk(struct chunk *c)
+{
+	free(c->errors);
+	free(c);
+}
+
+int weft__begin_unbounded(struct weft_channel *ch, size_t element_size)
+{
+	uint32_t n_slots = CHUNK_MOST_SLOTS;
+	struct chunk *c;
+
+	while (n_slots > 1 && n_slots * element_size > CHUNK_BYTES)
+		n_slots /= 2;
+	c = new_chunk(0, n_slots - 1, element_size);
+	if (!c)
+		return -ENOMEM;
+	ch->slots = ch->receive_slots = c->slots;
+	ch->mask = ch->receive_mask = n_slots - 1;
+	return 0;
+}
+
+void weft__free_unbounded(struct weft_channel *ch)
+{
+	struct chunk *next;
+
+	for (struct chunk *c = chunk_of(ch->receive_slots); c; c = next) {
+		next = c->next;
+		free_chunk(c);
+	}
+}
+
+/* How many elements from @from on lie in a chunk, of @n. */
+static uint32_t n_in_chunk(const struct chunk *c, uint32_t from, uint32_t n)
+{
+	return n < c->end - from ? n : c->end - from;
+}
+
+/* The receiving side leaves a chunk from which all has been received. Called when
+ * there is an element, with receive_lock held. */
+static struct chunk *find_received(struct weft_channel *ch)
+{
+	struct chunk *c = chunk_of(ch->receive_slots);
+
+	if (peek(ch->received) == c->end) {
+		struct chunk *next = c->next;
+
+		free_chunk(c);
+		ch->receive_slots = next->slots;
+		c = next;
+	}
+	return c;
+}
+
+/* The rest of has_room() and has_elements() below. */
+static NOINLINE bool has_room_unbounded(struct weft_channel *ch)
+{
+	struct chunk *c = chunk_of(ch->slots);
+	uint32_t sent = peek(ch->sent);
+	/* relaxed: no slot is used twice; only a number is limited */
+	uint32_t n_buffered = sent - peek(ch->received);
+
+	if (n_buffered >= WEFT_UNBOUNDED_MAX)
+		return false;
+	if (sent == c->end) {
+		c->next = new_chunk(sent, ch->mask, ch->element_size);
+		if (!c->next)
+			return false;
+		c = c->next;
+		ch->slots = c->slots;
+	}
+	ch->send_limit =
+		sent + n_in_chunk(c, sent, WEFT_UNBOUNDED_MAX - n_buffered);
+	return true;
+}
+
+static NOINLINE bool has_elements_unbounded(struct weft_channel *ch)
+{
+	uint32_t received = peek(ch->received);
+	/* acquire: the elements, and links, have been written [channel.3] */
+	uint32_t n = atomic_load_explicit(&ch->sent, memory_order_acquire) -
+		     received;
+
+	ch->receive_limit = received;
+	if (n)
+		ch->receive_limit += n_in_chunk(find_received(ch), received, n);
+	return n;
+}
+
+void weft__limit_unbounded(struct weft_channel *ch)
+{
+	uint32_t sent = peek(ch->sent);
+	uint32_t received = peek(ch->received);
+	uint32_t n = sent - received;
+
+	/* What there is for sure; the rest is found when it is reached. */
+	ch->send_limit = sent;
+	if (!ch->receivers && n < WEFT_UNBOUNDED_MAX)
+		ch->send_limit += n_in_chunk(chunk_of(ch->slots), sent,
+					     WEFT_UNBOUNDED_MAX - n);
+	ch->receive_limit = received;
+	if (ch->receives_plainly)
+		ch->receive_limit +=
+			n_in_chunk(chunk_of(ch->receive_slots), received, n);
+}
+
+bool weft__make_room(struct weft_channel *ch, bool for_error)
+{
+	struct chunk *c;
+
+	if (!has_room_unbounded(ch))
+		return false;
+	c = chunk_of(ch->slots);
+	if (for_error && !c->errors)
+		c->errors = calloc((size_t)ch->mask + 1, sizeof *c->errors);
+	return !for_error || c->errors;
+}
+
+int weft__error_in_unbounded(struct weft_channel *ch)
+{
+	struct chunk *c = find_received(ch);
+
+	return c->errors ? c->errors[peek(ch->received) & ch->mask] : 0;
+}
+
+void weft__each_unbounded(struct weft_channel *ch,
+			  void (*look)(void *element, void *ctx), void *ctx)
+{
+	struct chunk *c = chunk_of(ch->receive_slots);
+
+	for (uint32_t i = peek(ch->received); i != peek(ch->sent); i++) {
+		size_t slot = i & ch->mask;
+
+		if (i == c->end)
+			c = c->next;
+		if (!c->errors || !c->errors[slot])
+			look(c->slots + slot * ch->element_size, ctx);
+	}
+}
+
 /* --- errors --- */
+
+/* Those of the slots that are sent into, or received from. */
+static int *errors_at(struct weft_channel *ch, char *slots)
+{
+	return weft__is_unbounded(ch) ? chunk_of(slots)->errors : ch->errors;
+}
 
 void weft__put_error_in_buffer(struct weft_channel *ch, int error)
 {
 	uint32_t sent = peek(ch->sent);
 
-	ch->errors[sent & ch->mask] = error;
+	errors_at(ch, ch->slots)[sent & ch->mask] = error;
 	atomic_store_explicit(&ch->sent, sent + 1,
 			      memory_order_release); /* [channel.3] */
 	weft__channel_count_special(ch, 1);
@@ -49,9 +241,10 @@ void weft__put_error_in_buffer(struct weft_channel *ch, int error)
 int weft__take_error_from_buffer(struct weft_channel *ch)
 {
 	uint32_t received = peek(ch->received);
-	int error = ch->errors[received & ch->mask];
+	int *errors = errors_at(ch, ch->receive_slots);
+	int error = errors[received & ch->mask];
 
-	ch->errors[received & ch->mask] = 0;
+	errors[received & ch->mask] = 0;
 	atomic_store_explicit(&ch->received, received + 1,
 			      memory_order_release); /* [channel.3] */
 	weft__channel_count_special(ch, -1);
@@ -65,6 +258,8 @@ static INLINE bool has_room(struct weft_channel *ch)
 {
 	if (likely(peek(ch->sent) != ch->send_limit))
 		return true;
+	if (weft__is_unbounded(ch))
+		return has_room_unbounded(ch);
 	/* acquire: the slots have been read [channel.3] */
 	ch->send_limit =
 		atomic_load_explicit(&ch->received, memory_order_acquire) +
@@ -77,6 +272,8 @@ static INLINE bool has_elements(struct weft_channel *ch)
 {
 	if (likely(peek(ch->received) != ch->receive_limit))
 		return true;
+	if (weft__is_unbounded(ch))
+		return has_elements_unbounded(ch);
 	/* acquire: the elements have been written [channel.3] */
 	ch->receive_limit =
 		atomic_load_explicit(&ch->sent, memory_order_acquire);
@@ -129,6 +326,10 @@ static int send_to_full(struct scheduler *s, struct weft_channel *ch,
 {
 	bool has_put = false;
 
+	if (weft__is_unbounded(ch)) {
+		weft__unlock(&ch->lock, locked);
+		return -ENOMEM;
+	}
 	if (may_spin(s, locked)) {
 		uint32_t received = ch->send_limit - ch->capacity;
 
@@ -209,9 +410,11 @@ static NOINLINE int receive_from_empty(struct scheduler *s,
 				       struct weft_channel *ch, void *element,
 				       bool locked)
 {
-	bool has_taken;
+	/* The end of a chunk only: the sender has not been met. */
+	bool has_taken = weft__is_unbounded(ch) &&
+			 try_to_take(ch, element, ch->receive_size);
 
-	if (ch->receives_plainly && may_spin(s, locked)) {
+	if (!has_taken && ch->receives_plainly && may_spin(s, locked)) {
 		uint32_t sent = ch->receive_limit;
 		int pauses = pauses_before_run(ch);
 
@@ -221,7 +424,8 @@ static NOINLINE int receive_from_empty(struct scheduler *s,
 		await_run(s, &ch->sent, sent);
 		locked = weft__lock(&ch->receive_lock);
 	}
-	has_taken = try_to_take(ch, element, ch->receive_size);
+	if (!has_taken)
+		has_taken = try_to_take(ch, element, ch->receive_size);
 	weft__unlock(&ch->receive_lock, locked);
 	if (has_taken)
 		return 0;

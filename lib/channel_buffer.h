@@ -37,13 +37,35 @@ static INLINE void take_from_buffer(struct weft_channel *ch, void *element,
 			      memory_order_release);
 }
 
-/* Errors in it, with all locks held. */
+/* --- of an unbounded channel --- */
+
+/* Its first chunk: 0 or -ENOMEM. */
+int weft__begin_unbounded(struct weft_channel *ch, size_t element_size);
+
+/* Has each element that is left looked at, the oldest first. */
+void weft__each_unbounded(struct weft_channel *ch,
+			  void (*look)(void *element, void *ctx), void *ctx);
+
+void weft__free_unbounded(struct weft_channel *ch);
+
+/* Sees to it that there is a place for one more element, or error: false if there
+ * is no memory. With all locks held. */
+bool weft__make_room(struct weft_channel *ch, bool for_error);
+
+/* The error that is oldest in it, see below. */
+int weft__error_in_unbounded(struct weft_channel *ch);
+
+/* --- errors in a buffer, with all locks held --- */
+
 void weft__put_error_in_buffer(struct weft_channel *ch, int error);
 int weft__take_error_from_buffer(struct weft_channel *ch);
 
-/* The error that is oldest in the buffer; 0: an element is. */
+/* The error that is oldest in the buffer; 0: an element is. To be asked before
+ * either is taken. */
 static inline int error_in_buffer(struct weft_channel *ch)
 {
+	if (weft__is_unbounded(ch))
+		return weft__error_in_unbounded(ch);
 	return ch->errors ? ch->errors[peek(ch->received) & ch->mask] : 0;
 }
 

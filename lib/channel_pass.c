@@ -294,6 +294,11 @@ NOINLINE int weft__pass(struct scheduler *s, struct weft_channel *ch,
 		}
 	} while (peer && !claim(ch, peer));
 
+	if (weft__is_unbounded(ch) && p.direction > 0 && way == WAY_BUFFER &&
+	    !weft__make_room(ch, p.error)) {
+		weft__channel_unlock(ch, locked);
+		return -ENOMEM;
+	}
 	if (way == WAY_BUFFER)
 		rc = pass_by_buffer(ch, element, &p, peer);
 	weft__channel_unlock(ch, locked);
@@ -365,7 +370,7 @@ static int prepare_errors(struct weft_channel *ch)
 	int *errors;
 	bool locked, has_some;
 
-	if (!ch->capacity)
+	if (!ch->capacity || weft__is_unbounded(ch))
 		return 0;
 	locked = weft__lock(&ch->lock);
 	has_some = ch->errors;

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "channel.h"
+#include "channel_buffer.h"
 #include "fork.h"
 #include "scheduler.h"
 
@@ -123,6 +123,8 @@ static int allocate_buffer(struct weft_channel *ch, size_t element_size,
 	size_t bytes;
 	char *slots = NULL;
 
+	if (capacity == WEFT_UNBOUNDED)
+		return weft__begin_unbounded(ch, element_size);
 	while (n_slots < capacity)
 		n_slots *= 2;
 	if (__builtin_mul_overflow(n_slots, element_size, &bytes))
@@ -137,12 +139,8 @@ static int allocate_buffer(struct weft_channel *ch, size_t element_size,
 	return 0;
 }
 
-/* Tells of the elements that nobody will receive. */
-static void drop_elements(struct weft_channel *ch)
+static void drop_slots(struct weft_channel *ch)
 {
-	struct scheduler *s = weft__self;
-	bool was_inside = s && weft__begin_callback(s);
-
 	for (uint32_t i = peek(ch->received); i != peek(ch->sent); i++) {
 		size_t slot = i & ch->mask;
 
@@ -150,13 +148,28 @@ static void drop_elements(struct weft_channel *ch)
 			ch->drop(ch->slots + slot * ch->element_size,
 				 ch->drop_ctx);
 	}
+}
+
+/* Tells of the elements that nobody will receive. */
+static void drop_elements(struct weft_channel *ch)
+{
+	struct scheduler *s = weft__self;
+	bool was_inside = s && weft__begin_callback(s);
+
+	if (weft__is_unbounded(ch))
+		weft__each_unbounded(ch, ch->drop, ch->drop_ctx);
+	else
+		drop_slots(ch);
 	if (s)
 		weft__end_callback(s, was_inside);
 }
 
 static void free_at_once(struct weft_channel *ch)
 {
-	free(ch->receive_slots);
+	if (weft__is_unbounded(ch))
+		weft__free_unbounded(ch);
+	else
+		free(ch->receive_slots);
 	free(ch->errors);
 	give_to_pool(ch);
 }
@@ -206,7 +219,8 @@ WEFT_API weft_channel *weft_channel_new(size_t element_size, size_t capacity)
 	bool locked;
 	int rc;
 
-	if (element_size > INT32_MAX || capacity > INT32_MAX) {
+	if (element_size > INT32_MAX ||
+	    (capacity > INT32_MAX && capacity != WEFT_UNBOUNDED)) {
 		errno = EINVAL;
 		return NULL;
 	}

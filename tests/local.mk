@@ -39,7 +39,8 @@ UNIT_TESTS = \
 	tests/unit/test_terminal \
 	tests/unit/test_thread \
 	tests/unit/test_time \
-	tests/unit/test_timer
+	tests/unit/test_timer \
+	tests/unit/test_unbounded
 if HAVE_CXX
 UNIT_TESTS += tests/unit/test_cxx
 tests_unit_test_cxx_SOURCES = tests/unit/test_cxx.cc
@@ -83,7 +84,8 @@ RINGLESS_TESTS = $(TRACE_TESTS) \
 
 TEST_CPPFLAGS = -iquote $(top_srcdir)/tests/support $(CHECK_CFLAGS)
 UNIT_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(TEST_CPPFLAGS)
-WRAP_ALLOCATION = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+WRAP_ALLOCATION = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc \
+	-Wl,--wrap=free,--wrap=aligned_alloc
 WRAP_RING = -Wl,--wrap=io_uring_queue_init_params
 LDADD = tests/support/libsupport.la lib/libweft.la $(CHECK_LIBS)
 
@@ -111,6 +113,7 @@ tests_unit_test_task_pool_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_task_pool_LDFLAGS = -static
 tests_unit_test_timer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_timer_LDFLAGS = -static
+tests_unit_test_unbounded_LDFLAGS = -static $(WRAP_ALLOCATION)
 
 check_LTLIBRARIES += tests/support/libsupport.la
 tests_support_libsupport_la_SOURCES = \

@@ -27,6 +27,14 @@
  * favours neither side: the caller goes on and a peer that is let go runs in its
  * turn, so that a buffer is filled and drained in runs, not with a switch for each
  * element.
+ *
+ * A channel of WEFT_UNBOUNDED capacity has a buffer that grows: a send to it never
+ * waits, and fails with -ENOMEM when there is no memory for one more element. Memory
+ * comes in chunks of about a kilobyte and goes back as they are drained; an empty one
+ * keeps one chunk. It is for those who must never wait for a slow receiver, such as
+ * the many who write to the outbox of one client. Nothing slows them down then: what
+ * bounds the backlog, or ends a client that does not read, is for the program to do
+ * (weft_channel_balance() tells how long it is).
  */
 #ifndef WEFT_CHANNEL_H
 #define WEFT_CHANNEL_H
@@ -38,13 +46,20 @@ WEFT_BEGIN_DECLS
 
 typedef struct weft_channel weft_channel;
 
+/** For weft_channel_new(): the buffer grows, and a send never waits. */
+#define WEFT_UNBOUNDED SIZE_MAX
+
+/** The most elements that such a buffer can have; the next send gives -ENOMEM. */
+#define WEFT_UNBOUNDED_MAX INT32_MAX
+
 /**
  * weft_channel_new - a channel, with one reference held by the caller
  * @element_size: bytes of an element; 0: a pure signal; less than 2 GiB
  * @capacity:     elements that the buffer holds; 0: rendezvous, a send waits for
- *                its receiver; less than 2^31
+ *                its receiver; less than 2^31; or WEFT_UNBOUNDED
  *
- * Elements of 8 bytes are passed fastest. The buffer is allocated at once.
+ * Elements of 8 bytes are passed fastest. The buffer is allocated at once; of an
+ * unbounded one, what holds the first elements.
  *
  * Return: the channel, or NULL with errno set:
  *   EINVAL  @element_size or @capacity is too large
@@ -85,6 +100,7 @@ WEFT_API void weft_channel_unref(weft_channel *ch);
  *
  * Return: 0 when the element was taken; else nothing was sent, and
  *   -EPIPE  the channel is closed
+ *   -ENOMEM it is unbounded and nobody waits, and there is no memory
  *   or what any blocking call may return (weft/tasklet.h).
  * Context: any tasklet of any thread; may switch.
  * Ordering: everything before the send is visible after the matching receive.
@@ -117,8 +133,9 @@ WEFT_API int weft_channel_receive(weft_channel *ch, void *element);
  * have run when it returns.
  *
  * Return: 0 when the element was taken; -EAGAIN when no receiver is waiting and
- * the buffer, if any, is full; -EPIPE when the channel is closed; -EPERM when it
- * would switch and a switch trap is set.
+ * the buffer, if any, is full; -EPIPE when the channel is closed; -ENOMEM when it is
+ * unbounded and there is no memory; -EPERM when it would switch and a switch trap is
+ * set.
  * Context: any tasklet of any thread; may switch.
  */
 WEFT_API int weft_channel_try_send(weft_channel *ch, const void *element);
@@ -141,7 +158,7 @@ WEFT_API int weft_channel_try_receive(weft_channel *ch, void *element);
  * order of all others.
  *
  * Return: 0 when it was taken; -EINVAL when @err is not above 0; -ENOMEM when there
- * is no memory to keep errors in a buffer; or as weft_channel_send().
+ * is no memory to keep errors in a buffer, also if one may not be needed; or as weft_channel_send().
  * Context: any tasklet of any thread; may switch.
  * Source: channel.send_exception() of Stackless Python.
  */

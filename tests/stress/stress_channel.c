@@ -24,7 +24,9 @@ struct stamp {
 };
 
 static const size_t sizes[] = { 0, sizeof(struct stamp), 16, 72, 500, LARGEST };
-static const size_t capacities[] = { 0, 0, 0, 1, 2, 3, 8, 40, 300 };
+static const size_t capacities[] = {
+	0, 0, 0, 1, 2, 3, 8, 40, 300, WEFT_UNBOUNDED, WEFT_UNBOUNDED
+};
 
 struct sender {
 	int id;

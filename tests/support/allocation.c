@@ -9,15 +9,32 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *memory, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void __real_free(void *memory);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *memory, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void __wrap_free(void *memory);
 
 static _Atomic(int) n_left = -1;
+static _Atomic(long) n_alive;
 
 void fail_allocations_after(int n)
 {
 	n_left = n;
+}
+
+long n_allocations_alive(void)
+{
+	return n_alive;
+}
+
+static void *counted(void *memory)
+{
+	if (memory)
+		n_alive++;
+	return memory;
 }
 
 static bool is_left(void)
@@ -33,15 +50,30 @@ static bool is_left(void)
 
 void *__wrap_malloc(size_t size)
 {
-	return is_left() ? __real_malloc(size) : NULL;
+	return is_left() ? counted(__real_malloc(size)) : NULL;
 }
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-	return is_left() ? __real_calloc(n, size) : NULL;
+	return is_left() ? counted(__real_calloc(n, size)) : NULL;
 }
 
 void *__wrap_realloc(void *memory, size_t size)
 {
-	return is_left() ? __real_realloc(memory, size) : NULL;
+	void *moved = is_left() ? __real_realloc(memory, size) : NULL;
+
+	return memory ? moved : counted(moved);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+	return is_left() ? counted(__real_aligned_alloc(alignment, size))
+			 : NULL;
+}
+
+void __wrap_free(void *memory)
+{
+	if (memory)
+		n_alive--;
+	__real_free(memory);
 }

@@ -351,6 +351,15 @@ static void do_buffer(struct player *p, const char *operand)
 	*ch = weft_channel_new(sizeof(int), (size_t)atoi(operand + 1));
 }
 
+static void do_unbounded(struct player *p, const char *operand)
+{
+	weft_channel **ch = &channels[*operand - 'x'];
+
+	(void)p;
+	weft_channel_unref(*ch);
+	*ch = weft_channel_new(sizeof(int), WEFT_UNBOUNDED);
+}
+
 static void do_close(struct player *p, const char *operand)
 {
 	(void)p;
@@ -730,6 +739,7 @@ static const struct verb {
 	{ "send_many", do_send_many },
 	{ "receive_many", do_receive_many },
 	{ "buffer", do_buffer },
+	{ "unbounded", do_unbounded },
 	{ "close", do_close },
 	{ "open", do_open },
 	{ "closed", do_closed },

@@ -31,6 +31,7 @@
  *	select:CASES try_select:CASES            weft_select(), with WEFT_NONBLOCK;
  *	              CASES as x!5,y?,-? : send 5 on x, receive from y, a NULL channel
  *	buffer:xN     from here on, x is a new channel that holds N
+ *	unbounded:x   the same without a limit
  *	prefer:xN schedule_all:xN                settings of channel x
  *	lock:N trylock:N unlock:N        mutex N, from 0 to 3
  *	wait:N signal:N broadcast:N      condition N, with mutex N

@@ -360,6 +360,78 @@ START_TEST(close_of_another_threads_waiters)
 }
 END_TEST
 
+/* --- without a limit --- */
+
+/* A send goes on, however many there are, and nobody else runs in between. */
+START_TEST(unbounded_sends_never_wait)
+{
+	play("m: unbounded:x spawn:a send_many:x123456789 send_many:x123456789 "
+	     "balance:x m1 receive_many:x9 balance:x schedule",
+	     "a: a1");
+	ck_assert_str_eq(trace(), "x<9 x<9 x+18 m1 x=123456789 x+9 a1");
+}
+END_TEST
+
+/* R10 for its receivers; R9: who waits goes to the end, and the caller goes on. */
+START_TEST(unbounded_receivers_wait)
+{
+	play("m: unbounded:x spawn:ab schedule waiters:x send:x5 m1 send:x6 "
+	     "balance:x schedule m2",
+	     "a: receive:x a1", "b: b1 schedule b2");
+	ck_assert_str_eq(trace(), "b1 x[a] m1 x+1 b2 x=5 a1 m2");
+}
+END_TEST
+
+/* R9: it follows a preference, and schedule_all. */
+START_TEST(unbounded_preference)
+{
+	play("m: unbounded:x prefer:x-1 spawn:ab schedule send:x5 m1 send:x6 "
+	     "m2 schedule",
+	     "a: receive:x a1", "b: b1 schedule b2");
+	ck_assert_str_eq(trace(), "b1 x=5 a1 b2 m1 m2");
+}
+END_TEST
+
+START_TEST(unbounded_schedule_all)
+{
+	play("m: unbounded:x schedule_all:x1 spawn:ab schedule send:x5 m1",
+	     "a: receive:x a1", "b: b1 schedule b2");
+	ck_assert_str_eq(trace(), "b1 b2 x=5 a1 m1");
+}
+END_TEST
+
+/* What is there can be received after the close; opened, it takes more. */
+START_TEST(unbounded_close)
+{
+	play("m: unbounded:x send:x1 send_error:x5 send:x2 close:x send:x3 "
+	     "closed:x receive:x receive:x receive:x closed:x receive:x "
+	     "open:x send:x4 receive:x");
+	ck_assert_str_eq(trace(), "-EPIPE x:closing x=1 -EIO x=2 x:closed "
+				  "-EPIPE x=4");
+}
+END_TEST
+
+/* A send is told to go on, and a selection can always send. */
+START_TEST(unbounded_callback_and_select)
+{
+	play("m: unbounded:x tell_channels:1 send:x1 send:x2 tell_channels:0 "
+	     "select:y?,x!3 try_select:y?,x!4 balance:x close:x "
+	     "try_select:x!5");
+	ck_assert_str_eq(trace(), "m!x m!x 1! 1! x+4 0=-EPIPE");
+}
+END_TEST
+
+/* A kill comes first; a block trap and a switch trap have no say. */
+START_TEST(unbounded_kill_and_traps)
+{
+	play("m: unbounded:x spawn:a schedule kill_pending:a schedule "
+	     "schedule schedule balance:x block_trap:1 switch_trap:1 send:x1 receive:x "
+	     "receive:x receive:x switch_trap:-1",
+	     "a: schedule send:x9 try_send:x8");
+	ck_assert_str_eq(trace(), "-ECANCELED -ECANCELED x+1 x=8 x=1 -EAGAIN");
+}
+END_TEST
+
 /* R8: a buffer between threads: the sender goes on, the receiver is woken. */
 START_TEST(buffer_between_threads)
 {
@@ -393,6 +465,10 @@ int main(void)
 		 close_drains_the_buffer, close_serves_waiting_senders,
 		 close_drains_buffer_and_senders, open_again, close_and_traps,
 		 close_of_another_threads_waiters);
+	add_case(suite, "without a limit", unbounded_sends_never_wait,
+		 unbounded_receivers_wait, unbounded_preference,
+		 unbounded_schedule_all, unbounded_close,
+		 unbounded_callback_and_select, unbounded_kill_and_traps);
 	add_case(suite, "between threads", buffer_between_threads);
 	return run_suite(suite);
 }

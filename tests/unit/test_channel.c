@@ -162,7 +162,7 @@ END_TEST
 /* What cannot be counted or held is refused. */
 START_TEST(channels_that_are_too_large_are_refused)
 {
-	static const size_t wrong[][2] = { { 0, SIZE_MAX },
+	static const size_t wrong[][2] = { { 0, SIZE_MAX - 1 },
 					   { SIZE_MAX, 0 },
 					   { (size_t)INT32_MAX + 1, 1 },
 					   { 1, (size_t)INT32_MAX + 1 } };
