@@ -317,6 +317,36 @@ int weft__pass_plainly(struct scheduler *s, struct weft_channel *ch,
 		(struct pass){ .direction = direction, .waits = true }, locked);
 }
 
+/* --- errors in place of elements --- */
+
+/* Sees to it that the buffer has places for errors. */
+static int prepare_errors(struct weft_channel *ch)
+{
+	int *errors;
+	bool locked, has_some;
+
+	if (!ch->capacity || weft__is_unbounded(ch))
+		return 0;
+	locked = weft__lock(&ch->lock);
+	has_some = ch->errors;
+	weft__unlock(&ch->lock, locked);
+	if (has_some)
+		return 0;
+	errors = calloc((size_t)ch->mask + 1, sizeof *errors);
+	if (!errors)
+		return -ENOMEM;
+	locked = weft__lock(&ch->lock);
+	if (!ch->errors) {
+		ch->errors = errors;
+		errors = NULL;
+	}
+	weft__unlock(&ch->lock, locked);
+	free(errors);
+	return 0;
+}
+
+/* --- calls --- */
+
 NOINLINE int weft__pass_carefully(struct weft_channel *ch, void *element,
 				  struct pass p)
 {
@@ -326,6 +356,8 @@ NOINLINE int weft__pass_carefully(struct weft_channel *ch, void *element,
 	if (!s)
 		return -errno;
 	rc = p.waits ? weft__enter(s) : 0;
+	if (!rc && p.error)
+		rc = prepare_errors(ch);
 	if (rc)
 		return rc;
 	p.careful = true;
@@ -362,43 +394,11 @@ WEFT_API int weft_channel_try_receive(weft_channel *ch, void *element)
 				    (struct pass){ .direction = -1 });
 }
 
-/* --- errors in place of elements --- */
-
-/* Sees to it that the buffer has places for errors. */
-static int prepare_errors(struct weft_channel *ch)
-{
-	int *errors;
-	bool locked, has_some;
-
-	if (!ch->capacity || weft__is_unbounded(ch))
-		return 0;
-	locked = weft__lock(&ch->lock);
-	has_some = ch->errors;
-	weft__unlock(&ch->lock, locked);
-	if (has_some)
-		return 0;
-	errors = calloc((size_t)ch->mask + 1, sizeof *errors);
-	if (!errors)
-		return -ENOMEM;
-	locked = weft__lock(&ch->lock);
-	if (!ch->errors) {
-		ch->errors = errors;
-		errors = NULL;
-	}
-	weft__unlock(&ch->lock, locked);
-	free(errors);
-	return 0;
-}
-
 WEFT_API int weft_channel_send_error(weft_channel *ch, int err)
 {
-	int rc = err > 0 ? prepare_errors(ch) : -EINVAL;
+	struct pass p = { .direction = 1, .error = err, .waits = true };
 
-	return rc ? rc
-		  : weft__pass_carefully(ch, NULL,
-					 (struct pass){ .direction = 1,
-							.error = err,
-							.waits = true });
+	return err > 0 ? weft__pass_carefully(ch, NULL, p) : -EINVAL;
 }
 
 /* --- closing --- */

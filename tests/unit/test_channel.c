@@ -510,6 +510,77 @@ START_TEST(try_send_against_receive)
 }
 END_TEST
 
+/* --- in a channel callback --- */
+
+static struct {
+	weft_channel *favours, *neutral, *full;
+	int favours_rc, neutral_rc, full_rc, select_rc, select_busy_rc;
+	int lock_rc, unlock_rc, trywait_rc;
+	int n;
+} tries;
+
+static int receive_one(void *ch)
+{
+	int value;
+
+	return weft_channel_receive(ch, &value);
+}
+
+static void try_them(weft_channel *ch, weft_tasklet t, bool sending,
+		     bool will_block, void *ctx)
+{
+	static weft_mutex mutex = WEFT_MUTEX_INIT;
+	static weft_semaphore semaphore = WEFT_SEMAPHORE_INIT(1);
+	int value = 1;
+	struct weft_case c = { .op = WEFT_SEND, .element = &value };
+
+	(void)ch, (void)t, (void)sending, (void)will_block, (void)ctx;
+	if (tries.n++)
+		return;
+	tries.favours_rc = weft_channel_try_send(tries.favours, &value);
+	tries.neutral_rc = weft_channel_try_send(tries.neutral, &value);
+	tries.full_rc = weft_channel_try_send(tries.full, &value);
+	c.channel = tries.full;
+	tries.select_busy_rc = weft_select(&c, 1, WEFT_NONBLOCK);
+	c.op = WEFT_RECEIVE;
+	tries.select_rc = weft_select(&c, 1, WEFT_NONBLOCK);
+	tries.lock_rc = weft_mutex_trylock(&mutex);
+	tries.unlock_rc = weft_mutex_unlock(&mutex);
+	tries.trywait_rc = weft_semaphore_trywait(&semaphore);
+}
+
+/* Calls that never wait do in it what they do elsewhere, unless they would have to
+ * switch. */
+START_TEST(callbacks_may_try)
+{
+	int value = 0;
+	weft_channel *told = weft_channel_new(sizeof(int), 1);
+
+	tries.favours = weft_channel_new(sizeof(int), 0);
+	tries.neutral = weft_channel_new(sizeof(int), 0);
+	tries.full = weft_channel_new(sizeof(int), 1);
+	weft_channel_set_preference(tries.neutral, 0);
+	weft_channel_send(tries.full, &value);
+	weft_spawn(receive_one, tries.favours);
+	weft_spawn(receive_one, tries.neutral);
+	weft_schedule();
+	weft_set_channel_callback(try_them, NULL);
+	ck_assert_int_eq(weft_channel_send(told, &value), 0);
+	weft_set_channel_callback(NULL, NULL);
+	ck_assert_int_eq(tries.n, 1);
+	ck_assert_int_eq(tries.favours_rc, -EPERM);
+	ck_assert_int_eq(tries.neutral_rc, 0);
+	ck_assert_int_eq(tries.full_rc, -EAGAIN);
+	ck_assert_int_eq(tries.select_busy_rc, -EAGAIN);
+	ck_assert_int_eq(tries.select_rc, 0);
+	ck_assert_int_eq(tries.lock_rc, 0);
+	ck_assert_int_eq(tries.unlock_rc, 0);
+	ck_assert_int_eq(tries.trywait_rc, 0);
+	ck_assert_int_eq(weft_channel_balance(tries.favours), -1);
+	ck_assert_int_eq(weft_channel_balance(tries.neutral), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("channel");
@@ -527,5 +598,6 @@ int main(void)
 	add_loop(s, "crowd", a_crowd_on_one_channel, 12);
 	add_case(s, "memory order", send_orders_memory);
 	add_case(s, "try", try_send_against_receive);
+	add_case(s, "callbacks", callbacks_may_try);
 	return run_suite(s);
 }
