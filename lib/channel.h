@@ -83,9 +83,6 @@ static INLINE bool weft__is_unbounded(const struct weft_channel *ch)
 	return unlikely(ch->capacity == UNBOUNDED);
 }
 
-/* Sets both limits of one; with all locks held. */
-void weft__limit_unbounded(struct weft_channel *ch);
-
 /* Takes all there is to take: both locks of a channel that is buffered. Returns
  * what is to be handed to weft__channel_unlock(). */
 static INLINE bool weft__channel_lock(struct weft_channel *ch)
@@ -113,8 +110,11 @@ static INLINE void weft__channel_unlock(struct weft_channel *ch, bool locked)
 					 : peek(ch->received) + ch->capacity;
 		ch->receive_limit = ch->receives_plainly ? peek(ch->sent)
 							 : peek(ch->received);
-		if (weft__is_unbounded(ch))
-			weft__limit_unbounded(ch);
+		/* Each side finds its own when it gets there. */
+		if (weft__is_unbounded(ch)) {
+			ch->send_limit = peek(ch->sent);
+			ch->receive_limit = peek(ch->received);
+		}
 		weft__unlock(&ch->receive_lock, locked);
 	}
 	weft__unlock(&ch->lock, locked);

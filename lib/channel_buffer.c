@@ -169,23 +169,6 @@ static NOINLINE bool has_elements_unbounded(struct weft_channel *ch)
 	return n;
 }
 
-void weft__limit_unbounded(struct weft_channel *ch)
-{
-	uint32_t sent = peek(ch->sent);
-	uint32_t received = peek(ch->received);
-	uint32_t n = sent - received;
-
-	/* What there is for sure; the rest is found when it is reached. */
-	ch->send_limit = sent;
-	if (!ch->receivers && n < WEFT_UNBOUNDED_MAX)
-		ch->send_limit += n_in_chunk(chunk_of(ch->slots), sent,
-					     WEFT_UNBOUNDED_MAX - n);
-	ch->receive_limit = received;
-	if (ch->receives_plainly)
-		ch->receive_limit +=
-			n_in_chunk(chunk_of(ch->receive_slots), received, n);
-}
-
 bool weft__make_room(struct weft_channel *ch, bool for_error)
 {
 	struct chunk *c;

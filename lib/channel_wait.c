@@ -61,32 +61,20 @@ static bool call_off(struct scheduler *s, struct waiter *w)
 		return false;
 	locked = weft__channel_lock(ch);
 	is_linked = peek(w->channel) == ch; /* [channel.1] */
-	if (is_linked)
-		weft__waiter_withdraw(ch, w);
+	if (is_linked) {
+		weft__channel_unlink(ch, w);
+		w->element = weft__channel_is_unused(ch) ? ch : NULL;
+	}
 	weft__channel_unlock(ch, locked);
 	return is_linked;
-}
-
-void weft__waiter_withdraw(struct weft_channel *ch, struct waiter *w)
-{
-	weft__channel_unlink(ch, w);
-	w->element = weft__channel_is_unused(ch) ? ch : NULL;
-}
-
-void weft__waiter_free_unused(struct waiter *w)
-{
-	struct weft_channel *unused = w->element;
-
-	w->element = NULL;
-	if (unused)
-		weft__channel_free(unused);
 }
 
 NOINLINE int weft__channel_called_off(struct waiter *w)
 {
 	int rc = weft__interruption(w->task);
 
-	weft__waiter_free_unused(w);
+	if (w->element)
+		weft__channel_free(w->element);
 	return rc;
 }
 

@@ -81,14 +81,8 @@ bool weft__spin_briefly(struct scheduler *s, struct waiter *w,
 
 /* --- waiting --- */
 
-/* Takes a waiter out that is called off. If that leaves the channel unused, it is
- * in the waiter's element from then on. Called with all locks held. */
-void weft__waiter_withdraw(struct weft_channel *ch, struct waiter *w);
-
-/* Frees it, where what drops elements may run. */
-void weft__waiter_free_unused(struct waiter *w);
-
-/* What a call returns whose wait was called off. */
+/* What a call returns whose wait was called off. Its waiter's element is a channel
+ * that was left unused by that, or NULL. */
 int weft__channel_called_off(struct waiter *w);
 
 /* Blocks in a queue that the waiter was just put into (rule R10); lets go of all

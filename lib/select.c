@@ -86,26 +86,29 @@ bool weft__select_claim(struct waiter *w)
 		      (uint32_t)((struct select_case *)w - sel->nodes) + 1);
 }
 
-/* Takes a case out of its queue, if it is still there, and leaves the channel to be
- * freed if it is unused then. */
-static void withdraw(struct select_case *node)
+/* Takes a case out of its queue, if it is still there. Returns the channel if it is
+ * unused then, and to be freed; else NULL. */
+static struct weft_channel *withdraw(struct select_case *node)
 {
 	/* Only who has claimed a case unlinks it, and that is the caller. */
 	struct weft_channel *ch = peek(node->waiter.channel); /* [channel.1] */
+	struct weft_channel *unused;
 	bool locked;
 
-	node->waiter.element = NULL;
 	if (!ch)
-		return;
+		return NULL;
 	locked = weft__channel_lock(ch);
-	weft__waiter_withdraw(ch, &node->waiter);
+	weft__channel_unlink(ch, &node->waiter);
+	unused = weft__channel_is_unused(ch) ? ch : NULL;
 	weft__channel_unlock(ch, locked);
+	return unused;
 }
 
+/* All, by the owner's thread: free_unused() comes when the owner goes on. */
 static void withdraw_all(struct selection *sel)
 {
 	for (size_t i = 0; i < sel->n; i++)
-		withdraw(&sel->nodes[i]);
+		sel->nodes[i].waiter.element = withdraw(&sel->nodes[i]);
 }
 
 struct waiter *weft__select_settle(struct waiter *w)
@@ -114,8 +117,10 @@ struct waiter *weft__select_settle(struct waiter *w)
 
 	/* In a call of a tasklet: what drops elements may run. */
 	for (size_t i = 0; i < sel->n; i++) {
-		withdraw(&sel->nodes[i]);
-		weft__waiter_free_unused(&sel->nodes[i].waiter);
+		struct weft_channel *unused = withdraw(&sel->nodes[i]);
+
+		if (unlikely(unused))
+			weft__channel_free(unused);
 	}
 	return &sel->waiter;
 }
@@ -289,7 +294,8 @@ static void link_case(struct scheduler *s, struct selection *sel, size_t i)
 static void free_unused(struct selection *sel)
 {
 	for (size_t i = 0; i < sel->n; i++)
-		weft__waiter_free_unused(&sel->nodes[i].waiter);
+		if (sel->nodes[i].waiter.element)
+			weft__channel_free(sel->nodes[i].waiter.element);
 }
 
 /* The index of the case that was chosen while the tasklet waited, or an error. */
