@@ -474,7 +474,7 @@ static void *busy_meanwhile(void *arg)
 
 	(void)arg;
 	supervisor = weft_spawn_with(
-		&(struct weft_tasklet_options){ .paused = true }, run_once,
+		&(struct weft_tasklet_options){ .paused = true }, supervise,
 		NULL);
 	weft_offload(spawn_and_raise, &own);
 	return NULL;
