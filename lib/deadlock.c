@@ -63,6 +63,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -200,22 +201,22 @@ static bool is_sanitizers(pid_t tid)
 }
 #endif
 
-/* What /proc/self/task/TID/stat says. */
+/* What /proc/self/task/TID/stat says, or /proc/self/stat. */
 struct task_stat {
 	char state;
 	unsigned flags;
+	int n_threads; /* of the process, those included that are just ending */
 	int64_t start; /* in ticks after the machine's start */
 };
 
-static bool read_stat(pid_t tid, struct task_stat *out)
+static bool read_stat(const char *path, struct task_stat *out)
 {
-	char path[64], text[1024];
+	char text[1024];
 	char *field;
 	unsigned long long start;
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
@@ -226,12 +227,13 @@ static bool read_stat(pid_t tid, struct task_stat *out)
 	text[n] = '\0';
 	/* The name may have anything in it but ends at the last bracket. */
 	field = strrchr(text, ')');
-	/* From the third on: state ppid pgrp session tty tpgid flags, and
-	 * the start is the 22nd. */
-	if (!field || sscanf(field + 1,
-			     " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u "
-			     "%*u %*d %*d %*d %*d %*d %*d %llu",
-			     &out->state, &out->flags, &start) != 3)
+	/* From the third on: state ppid pgrp session tty tpgid flags; the
+	 * threads are the 20th and the start the 22nd. */
+	if (!field ||
+	    sscanf(field + 1,
+		   " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u "
+		   "%*u %*d %*d %*d %*d %d %*d %llu",
+		   &out->state, &out->flags, &out->n_threads, &start) != 4)
 		return false;
 	out->start = (int64_t)start;
 	return true;
@@ -239,6 +241,9 @@ static bool read_stat(pid_t tid, struct task_stat *out)
 
 /* The flag of the kernel's workers, from its sched.h. */
 enum { PF_IO_WORKER = 0x10 };
+
+/* Of a list that is cut short each time. */
+enum { LIST_TRIES = 10 };
 
 static bool is_leaving(pid_t tid, int64_t start)
 {
@@ -263,32 +268,59 @@ static bool is_stranger(pid_t tid)
 {
 	pid_t unmatched = tid;
 	struct task_stat stat;
+	char path[64];
 
 	weft__thread_each(match_tid, &unmatched);
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
 	return unmatched && !weft__pool_is_helper(tid) &&
-	       read_stat(tid, &stat) && stat.state != 'Z' &&
+	       read_stat(path, &stat) && stat.state != 'Z' &&
 	       stat.state != 'X' && !(stat.flags & PF_IO_WORKER) &&
 	       !is_leaving(tid, stat.start) && !is_sanitizers(tid);
 }
 
-/* Whether there is an OS thread that is not attached. Where it cannot be found
- * out, there may be. Under the registry's mutex. */
-static bool has_strangers(void)
+/* Whether one is in the list of threads, and how long that is. */
+static bool list_has_strangers(int *n_listed)
 {
-	DIR *tasks;
+	DIR *tasks = opendir("/proc/self/task");
 	struct dirent *entry;
 	bool found = false;
 
-	if (__libc_single_threaded)
-		return false;
-	tasks = opendir("/proc/self/task");
 	if (!tasks)
 		return true;
-	while (!found && (entry = readdir(tasks)))
-		if (isdigit((unsigned char)entry->d_name[0]))
-			found = is_stranger((pid_t)atoi(entry->d_name));
+	while (!found && (entry = readdir(tasks))) {
+		if (!isdigit((unsigned char)entry->d_name[0]))
+			continue;
+		++*n_listed;
+		found = is_stranger((pid_t)atoi(entry->d_name));
+	}
 	closedir(tasks);
 	return found;
+}
+
+/* Whether there is an OS thread that is not attached. Where it cannot be found
+ * out, there may be. Under the registry's mutex.
+ *
+ * The kernel ends the list early when the thread that it has got to is gone before
+ * it goes on: those behind it are left out. So the list must be as long as the
+ * process had threads before. If a thread is left out that was there then, and the
+ * list is that long all the same, it has one that came later; as those that are
+ * attached are all asleep, that was created by a stranger, and is one. */
+static bool has_strangers(void)
+{
+	if (__libc_single_threaded)
+		return false;
+	for (int i = 0; i < LIST_TRIES; i++) {
+		struct task_stat process;
+		int n_listed = 0;
+
+		if (!read_stat("/proc/self/stat", &process) ||
+		    list_has_strangers(&n_listed))
+			return true;
+		if (n_listed >= process.n_threads)
+			return false;
+		sched_yield();
+	}
+	return true;
 }
 
 /* --- the report --- */

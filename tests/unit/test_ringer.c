@@ -5,12 +5,14 @@
  * are wrapped, to hold a ringer up where it matters, and to look what is locked.
  */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 #include <weft.h>
 
 #include "deadlock.h"
@@ -211,11 +213,56 @@ START_TEST(registry_is_free_when_an_ending_thread_rings)
 }
 END_TEST
 
+/* --- a list of threads that is cut short --- */
+
+/* As by the kernel, when a thread ends that the list has got to. */
+static _Atomic(int) n_cuts; /* how often, from the second entry on */
+
+struct dirent *__real_readdir(DIR *dir);
+struct dirent *__wrap_readdir(DIR *dir);
+
+struct dirent *__wrap_readdir(DIR *dir)
+{
+	struct dirent *entry = __real_readdir(dir);
+
+	if (entry && n_cuts && atoi(entry->d_name) &&
+	    atoi(entry->d_name) != getpid()) {
+		n_cuts--;
+		return NULL;
+	}
+	return entry;
+}
+
+static void *send_after_a_while(void *ch)
+{
+	while (n_cuts > 0)
+		usleep(1000);
+	usleep(10000);
+	weft_channel_send(ch, NULL);
+	return NULL;
+}
+
+/* The thread that is left out has yet to attach, and to send. */
+START_TEST(list_that_is_cut_short)
+{
+	weft_channel *ch = weft_channel_new(0, 0);
+	pthread_t thread;
+
+	n_cuts = _i;
+	thread = start_thread(send_after_a_while, ch);
+	ck_assert_int_eq(weft_channel_receive(ch, NULL), 0);
+	ck_assert_int_eq(n_cuts, 0);
+	join_thread(thread);
+	weft_channel_unref(ch);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ringer");
 
 	add_case(s, "deadlock", verdict_though_a_count_is_taken_back_late);
+	add_loop(s, "strangers", list_that_is_cut_short, 13);
 	add_case(s, "registry", registry_is_free_when_a_spawn_rings,
 		 registry_is_free_when_an_ending_thread_rings);
 	return run_suite(s);
