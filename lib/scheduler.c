@@ -457,6 +457,12 @@ static void leave_frame(struct scheduler *s, const struct weft_task *task,
 	pop_frame(s, result);
 }
 
+void weft__drop_main_frame(struct scheduler *s)
+{
+	if (s->main->flags & TASK_INSIDE_RUN)
+		leave_frame(s, s->main, 0);
+}
+
 static void run_timed_out(struct scheduler *s, struct timer *t)
 {
 	struct weft_task *task = ((struct run_frame *)t)->task;
@@ -536,6 +542,17 @@ static int run_trapped(struct scheduler *s, bool is_pump)
 	return is_pump ? (int)peek(s->alive) : 0;
 }
 
+/* Main's frame, empty, or the one that the caller has on its stack. */
+static struct run_frame *choose_frame(struct scheduler *s,
+				      struct run_frame *own)
+{
+	struct run_frame *f =
+		peek(s->current) == s->main ? &s->main_frame : own;
+
+	*f = (struct run_frame){ 0 };
+	return f;
+}
+
 /* The caller is inside @f until that is taken off. */
 static void stay_inside(struct scheduler *s, struct run_frame *f)
 {
@@ -570,16 +587,19 @@ static int arm(struct scheduler *s, struct run_frame *f, int64_t deadline)
 
 void weft__run_runnable(struct scheduler *s, int64_t deadline)
 {
-	struct run_frame f = { .is_pump = true };
+	struct run_frame own;
+	struct run_frame *f = choose_frame(s, &own);
 
-	if (!arm(s, &f, deadline))
-		stay_inside(s, &f);
+	f->is_pump = true;
+	if (!arm(s, f, deadline))
+		stay_inside(s, f);
 }
 
 static int run_others(bool is_pump, int64_t deadline)
 {
 	struct scheduler *s = weft__scheduler();
-	struct run_frame f = { .is_pump = is_pump };
+	struct run_frame own;
+	struct run_frame *f;
 	int rc;
 
 	if (unlikely(!s))
@@ -589,19 +609,21 @@ static int run_others(bool is_pump, int64_t deadline)
 		return rc;
 	if (weft__is_trapped(s))
 		return run_trapped(s, is_pump);
-	rc = arm(s, &f, deadline);
+	f = choose_frame(s, &own);
+	f->is_pump = is_pump;
+	rc = arm(s, f, deadline);
 	if (unlikely(rc))
 		return rc;
 	/* It may have been loaded since. */
 	if (!is_pump && !s->exceptions)
 		s->exceptions = weft__exceptions_find();
-	stay_inside(s, &f);
+	stay_inside(s, f);
 	/* Whatever ended it: what was submitted has reached the kernel. */
 	if (is_pump || unlikely(s->embedding))
 		weft__engine_poll(s);
 	if (unlikely(s->embedding))
 		weft__embedding_settle(s);
-	return f.interrupted ? weft__interruption(f.task) : f.result;
+	return f->interrupted ? weft__interruption(f->task) : f->result;
 }
 
 WEFT_API int weft_run(void)

@@ -37,7 +37,9 @@ enum { SWITCHES_BETWEEN_LOOKS = 64 };
 /* How far ahead of the cursor descriptors and stacks are fetched. */
 enum { FETCH_TASK_AHEAD = 16, FETCH_STACK_AHEAD = 8 };
 
-/* A call of run or pump that is under way, on its caller's stack. */
+/* A call of run or pump that is under way: on its caller's stack, or main's, which
+ * must outlive a stack that pthread_exit() takes away (thread.c), in the
+ * scheduler. */
 struct run_frame {
 	struct timer timer; /* first: of run_until */
 	struct run_frame *outer;
@@ -75,7 +77,8 @@ struct scheduler {
 
 	struct weft_task *main;
 	struct run_frame *runs; /* the innermost */
-	size_t n_inside;        /* tasklets inside run or pump, main excluded */
+	struct run_frame main_frame;
+	size_t n_inside; /* tasklets inside run or pump, main excluded */
 	void *starter_top;
 	void *starter;       /* the mapping */
 	unsigned starter_id; /* Valgrind's, and of the thread's own stack */
@@ -465,6 +468,10 @@ int weft__switch_now(struct scheduler *s, struct weft_task *t);
 
 /* Makes a paused tasklet runnable that was interrupted. */
 void weft__interrupt_pause(struct scheduler *s, struct weft_task *t);
+
+/* The call of run or pump that main is in, if any, and those nested deeper return
+ * at once: their tasklets are runnable, main is nowhere. */
+void weft__drop_main_frame(struct scheduler *s);
 
 /* Runs the others until the ring is empty or @deadline has come; never parks. */
 void weft__run_runnable(struct scheduler *s, int64_t deadline);

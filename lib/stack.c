@@ -417,6 +417,16 @@ bool weft__stack_trim(struct stack_cache *cache)
 	return false;
 }
 
+bool weft__stack_is_one_of(const struct stack_cache *cache, const void *address)
+{
+	const char *a = address;
+
+	for (struct stack_slab *slab = cache->slabs; slab; slab = slab->all)
+		if (a >= slab->start && a < slab->start + slab->bytes)
+			return true;
+	return false;
+}
+
 void weft__stack_free_all(struct stack_cache *cache)
 {
 	while (cache->slabs) {

@@ -92,6 +92,10 @@ bool weft__stack_has_spare(const struct stack_cache *cache);
 /* The lowest usable address of a stack. */
 char *weft__stack_low(unsigned class, char *top);
 
+/* Whether there is a stack of the cache at an address. */
+bool weft__stack_is_one_of(const struct stack_cache *cache,
+			   const void *address);
+
 void weft__stack_free_all(struct stack_cache *cache);
 
 /* Whether guards are marks in the page tables (MADV_GUARD_INSTALL) and cost no

@@ -283,13 +283,14 @@ void weft__thread_count_out(struct scheduler *s)
 
 /* A tasklet has called pthread_exit(): the frames of main, who had been left in
  * some call, are gone. What others would find there, and write to, would be
- * anything; a frame of run or pump is the scheduler's own business. */
+ * anything: that is the end. Its call of run or pump has nothing there. */
 static void leave_main_behind(struct scheduler *s)
 {
 	REQUIRE(peek(s->main->state) != WEFT_BLOCKED,
 		"pthread_exit() in a tasklet while the main tasklet of its "
 		"thread is blocked");
 	weft__context_back_on_thread(&s->main->context);
+	weft__drop_main_frame(s);
 	weft__drop_scopes(s, s->main);
 }
 
@@ -297,6 +298,10 @@ static void detach(void *scheduler)
 {
 	struct scheduler *s = scheduler;
 	bool on_main = peek(s->current) == s->main;
+	/* With glibc a thread that exits is back on its own stack by now. */
+	bool stacks_too =
+		on_main ||
+		!weft__stack_is_one_of(&s->stacks, __builtin_frame_address(0));
 
 	drop_callbacks(s);
 	if (on_main)
@@ -311,7 +316,7 @@ static void detach(void *scheduler)
 	weft__task_release_all(s);
 	weft__thread_count_out(s);
 	weft__embedding_free(s);
-	free_parts(s, on_main);
+	free_parts(s, stacks_too);
 	weft__self = NULL;
 	weft__fast = NULL;
 	make_spare(s);

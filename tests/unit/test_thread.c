@@ -6,6 +6,7 @@
 #include <check.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <weft.h>
@@ -576,6 +577,106 @@ START_TEST(pthread_exit_in_a_tasklet)
 }
 END_TEST
 
+static int sleep_for_long(void *arg)
+{
+	(void)arg;
+	return weft_sleep_until(weft_now() + 60 * WEFT_SECOND);
+}
+
+static int run_inside(void *arg)
+{
+	(void)arg;
+	return weft_run_until(weft_now() + 30 * WEFT_SECOND);
+}
+
+enum { DEPTH = 64 * 1024, FRAMES = 4096 };
+
+/* Where main's frames were, far below those of the end. */
+static char *dead_frames;
+
+/* A destructor of a key that is older than the library's runs before that, one of
+ * a younger one after it. */
+static void write_there(void *arg)
+{
+	(void)arg;
+	memset(dead_frames, 0xff, FRAMES);
+}
+
+static void look_there(void *n_changed)
+{
+	for (int i = 0; i < FRAMES; i++)
+		*(int *)n_changed += dead_frames[i] != (char)0xff;
+}
+
+static __attribute__((noinline)) void run_far_below(void)
+{
+	char *below = __builtin_alloca(DEPTH);
+
+	*(volatile char *)below = 1;
+	dead_frames = below - FRAMES;
+	weft_spawn(sleep_for_long, NULL);
+	weft_spawn(run_inside, NULL);
+	weft_spawn(sleep_for_long, NULL);
+	weft_schedule(); /* their timers come first, and main's last */
+	weft_spawn(leave_the_thread, NULL);
+	weft_run_until(weft_now() + 90 * WEFT_SECOND);
+	*(volatile char *)below = 1;
+}
+
+static pthread_key_t older, younger;
+
+static void *exit_under_run_until(void *n_changed)
+{
+	pthread_setspecific(older, n_changed);
+	pthread_setspecific(younger, n_changed);
+	run_far_below();
+	return NULL;
+}
+
+/* Where main's frames have been nobody looks, and nobody writes: not even for the
+ * timer of weft_run_until(). */
+START_TEST(pthread_exit_under_run_until)
+{
+	int n_changed = 0;
+
+	if (UNDER_TSAN || UNDER_ASAN)
+		return;
+	pthread_key_create(&older, write_there);
+	weft_thread_id();
+	pthread_key_create(&younger, look_there);
+	join_thread(start_thread(exit_under_run_until, &n_changed));
+	ck_assert_int_eq(n_changed, 0);
+	ck_assert_uint_eq(weft_threads(NULL, 0), 1);
+}
+END_TEST
+
+static size_t address_space(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	size_t pages = 0;
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_eq(fscanf(f, "%zu", &pages), 1);
+	fclose(f);
+	return pages * (size_t)getpagesize();
+}
+
+/* The stacks of such a thread are given back. */
+START_TEST(pthread_exit_in_a_tasklet_leaves_no_stacks)
+{
+	enum { STACKS = 16 * 128 * 1024 };
+	size_t before;
+
+	if (!has_memory_to_itself())
+		return;
+	join_thread(start_thread(exit_from_a_tasklet, NULL));
+	before = address_space();
+	for (int i = 0; i < 30; i++)
+		join_thread(start_thread(exit_from_a_tasklet, NULL));
+	ck_assert_uint_lt(address_space(), before + 2 * STACKS);
+}
+END_TEST
+
 static void *exit_under_a_blocked_main(void *arg)
 {
 	weft_spawn(leave_the_thread, arg);
@@ -710,6 +811,8 @@ int main(void)
 	add_case(s, "end", end_kills_what_is_left, end_with_one_inside_run,
 		 end_with_one_that_tries_on, end_with_a_stubborn_one,
 		 end_with_one_that_spawns, pthread_exit_in_a_tasklet,
+		 pthread_exit_under_run_until,
+		 pthread_exit_in_a_tasklet_leaves_no_stacks,
 		 pthread_exit_under_a_blocked_main);
 	add_loop(s, "end and I/O", end_with_io_in_flight, 2);
 	add_case(s, "end against others", spawn_on_an_ended_thread,
