@@ -25,6 +25,7 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -46,7 +47,8 @@ enum {
 	DETACH_ROUND_NS = 10 * 1000 * 1000,
 	STARTER_BYTES = 32 * 1024,
 	STARTER_REST = 64,
-	STACK_MIN_BYTES = 4096
+	STACK_MIN_BYTES = 4096,
+	DESTRUCTOR_ROUNDS = PTHREAD_DESTRUCTOR_ITERATIONS
 };
 
 static struct {
@@ -294,9 +296,8 @@ static void leave_main_behind(struct scheduler *s)
 	weft__drop_scopes(s, s->main);
 }
 
-static void detach(void *scheduler)
+static void detach(struct scheduler *s)
 {
-	struct scheduler *s = scheduler;
 	bool on_main = peek(s->current) == s->main;
 	/* With glibc a thread that exits is back on its own stack by now. */
 	bool stacks_too =
@@ -322,6 +323,34 @@ static void detach(void *scheduler)
 	make_spare(s);
 }
 
+/*
+ * The keys of a thread that ends are destroyed in rounds, as long as destructors
+ * set some again, up to a limit. One of the user's that calls weft after our own
+ * attaches the thread anew, and the next round detaches it. After the last round
+ * nobody would: the thread would stay in the registry for ever, and count as
+ * awake. So our key stays set, whether or not there is something to detach, which
+ * counts the rounds, and in the last ones the thread cannot be attached.
+ *
+ * A thread that was first attached by a destructor counts late, by one if that was
+ * in the first round: hence the last two.
+ */
+static __thread int n_rounds;
+
+static char nothing_to_detach;
+
+static void end_round(void *value)
+{
+	if (value != &nothing_to_detach)
+		detach(value);
+	if (++n_rounds < DESTRUCTOR_ROUNDS)
+		pthread_setspecific(registry.key, &nothing_to_detach);
+}
+
+static bool is_too_late(void)
+{
+	return n_rounds >= DESTRUCTOR_ROUNDS - 2;
+}
+
 void weft__thread_detach(void)
 {
 	struct scheduler *s = weft__self;
@@ -339,7 +368,7 @@ static void initialise(void)
 	int64_t bytes = weft__environment_number("WEFT_STACK", STACK_MIN_BYTES,
 						 INT64_C(1) << 29, 0, "bytes");
 
-	registry.has_key = pthread_key_create(&registry.key, detach) == 0;
+	registry.has_key = pthread_key_create(&registry.key, end_round) == 0;
 	registry.default_class =
 		bytes ? (uint8_t)weft__stack_class((size_t)bytes)
 		      : STACK_DEFAULT_SHIFT - STACK_MIN_SHIFT;
@@ -396,6 +425,10 @@ struct scheduler *weft__attach(void)
 {
 	struct scheduler *s;
 
+	if (is_too_late()) {
+		errno = ESRCH;
+		return NULL;
+	}
 	pthread_once(&registry.once, initialise);
 	s = find_spare();
 	if (!s)

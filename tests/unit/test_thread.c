@@ -677,6 +677,54 @@ START_TEST(pthread_exit_in_a_tasklet_leaves_no_stacks)
 }
 END_TEST
 
+static _Atomic(int) n_attached_at_end, n_refused_at_end;
+
+/* Runs after the library's own destructor, and again as long as there is a next
+ * round. */
+static void call_weft_again(void *arg)
+{
+	pthread_setspecific(younger, arg);
+	errno = 0;
+	if (weft_thread_id())
+		n_attached_at_end++;
+	else if (errno == ESRCH)
+		n_refused_at_end++;
+}
+
+static void *end_with_calls(void *arg)
+{
+	if (arg != &younger)
+		weft_thread_id();
+	pthread_setspecific(younger, arg);
+	return NULL;
+}
+
+static void end_with_calls_of_destructors(void *arg)
+{
+	weft_channel *ch = weft_channel_new(0, 0);
+
+	n_attached_at_end = n_refused_at_end = 0;
+	join_thread(start_thread(end_with_calls, arg));
+	ck_assert_uint_eq(weft_threads(NULL, 0), 1);
+	ck_assert_int_ge(n_attached_at_end, 1);
+	ck_assert_int_ge(n_refused_at_end, 1);
+	/* Nobody else counts as awake. */
+	ck_assert_int_eq(weft_channel_receive(ch, NULL), -EDEADLK);
+	weft_channel_unref(ch);
+}
+
+/* Destructors of keys can attach a thread anew that has been detached, but not so
+ * late that nobody would detach it: that would be a thread which never parks, and
+ * never ends. Also of a thread that has not called weft before. */
+START_TEST(key_destructors_that_call_weft)
+{
+	weft_thread_id();
+	pthread_key_create(&younger, call_weft_again);
+	end_with_calls_of_destructors(&older);
+	end_with_calls_of_destructors(&younger);
+}
+END_TEST
+
 static void *exit_under_a_blocked_main(void *arg)
 {
 	weft_spawn(leave_the_thread, arg);
@@ -813,7 +861,8 @@ int main(void)
 		 end_with_one_that_spawns, pthread_exit_in_a_tasklet,
 		 pthread_exit_under_run_until,
 		 pthread_exit_in_a_tasklet_leaves_no_stacks,
-		 pthread_exit_under_a_blocked_main);
+		 pthread_exit_under_a_blocked_main,
+		 key_destructors_that_call_weft);
 	add_loop(s, "end and I/O", end_with_io_in_flight, 2);
 	add_case(s, "end against others", spawn_on_an_ended_thread,
 		 attach_and_detach_storm, spawn_against_the_end);
