@@ -444,8 +444,9 @@ static void wake_up(struct scheduler *s, bool is_hopeful)
 }
 
 /* Gives back the memory of stacks that have not been used for a while, if it is
- * time to, and as long as there is nothing else to do. Returns when to wake up for
- * that again, @deadline at the latest. */
+ * time to, as long as there is nothing else to do and no timer is due: a bunch
+ * takes some tenths of a millisecond. What is left has its turn at the next
+ * parking. Returns when to wake up for stacks again, @deadline at the latest. */
 static int64_t trim_stacks(struct scheduler *s, int64_t deadline)
 {
 	int64_t now;
@@ -457,9 +458,13 @@ static int64_t trim_stacks(struct scheduler *s, int64_t deadline)
 	now = weft_now();
 	if (s->trim_ns && now < s->trim_ns)
 		return s->trim_ns < deadline ? s->trim_ns : deadline;
-	while (s->trim_ns && !has_news(s))
+	while (s->trim_ns) {
+		if (now >= deadline || has_news(s))
+			return deadline;
 		if (!weft__stack_trim(&s->stacks))
 			break;
+		now = weft_now();
+	}
 	weft__stack_begin_watch(&s->stacks);
 	s->trim_ns = weft__stack_has_spare(&s->stacks) ? now + TRIM_NS : 0;
 	return s->trim_ns && s->trim_ns < deadline ? s->trim_ns : deadline;

@@ -40,6 +40,7 @@ UNIT_TESTS = \
 	tests/unit/test_thread \
 	tests/unit/test_time \
 	tests/unit/test_timer \
+	tests/unit/test_trim \
 	tests/unit/test_unbounded
 if HAVE_CXX
 UNIT_TESTS += tests/unit/test_cxx
@@ -113,6 +114,8 @@ tests_unit_test_task_pool_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_task_pool_LDFLAGS = -static
 tests_unit_test_timer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_timer_LDFLAGS = -static
+tests_unit_test_trim_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_trim_LDFLAGS = -static -Wl,--wrap=weft__stack_trim
 tests_unit_test_unbounded_LDFLAGS = -static $(WRAP_ALLOCATION)
 
 check_LTLIBRARIES += tests/support/libsupport.la
