@@ -3,12 +3,15 @@
  * Stacks in slabs.
  *
  * One mapping holds many stacks; neighbouring slabs merge in the kernel, so a
- * million stacks are one mapping. At the low end of each is a guard page:
+ * million stacks are one mapping. At the low end of each is a guard, an eighth of
+ * the stack, so that a large frame does not jump it as easily as a page:
  * MADV_GUARD_INSTALL where the kernel has it (6.13), which costs no mapping,
- * else mprotect, which splits the slab and ends at vm.max_map_count, near 32,000
+ * else mprotect, which splits the slab and ends at vm.max_map_count, near 28,000
  * stacks. Marks are set when a stack is first used, for some of the next ones as
  * well, once there are many; mprotect when a tasklet is promised one, so that
- * running out of mappings is the error of a spawn.
+ * running out of mappings is the error of a spawn. An eighth of the mappings is
+ * left to the rest of the process, which needs one to start a thread, or for a
+ * megabyte of malloc().
  *
  * Address space is promised at spawn and a stack taken at the first run: a
  * million tasklets that run to their end one after another touch one stack.
@@ -27,6 +30,7 @@
 #include "stack.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +58,12 @@ enum {
 	COLOUR_STEP = 64,
 	TOP_BYTES = 16, /* above the first frame, which a backtrace may read */
 	MARKS_AT_ONCE = 64,
-	TRIM_AT_ONCE = 512,
+	TRIM_AT_ONCE = 128,
 	KEEP_WARM = 64, /* of each class */
+	GUARD_PART = 8, /* of a stack, up to */
+	GUARD_MOST = 64 * 1024,
+	RESERVED_PART = 8,     /* of the mappings, for others */
+	MAX_MAP_COUNT = 65530, /* unless the kernel says otherwise */
 	SLAB_MIN_STACKS = 16,
 	SLAB_MAX_STACKS = 1024
 };
@@ -68,6 +76,7 @@ struct stack_slab {
 	char *end;    /* of its last stack */
 	size_t bytes; /* mapped; mprotect's limit can leave a rest */
 	unsigned class;
+	size_t n_split;          /* guards that took mappings */
 	unsigned n_opened;       /* handed out at least once */
 	unsigned valgrind_ids[]; /* of those, under Valgrind */
 };
@@ -82,6 +91,89 @@ static size_t page_size(void)
 		poke(known, size);
 	}
 	return size;
+}
+
+/* All of these are powers of two. */
+static size_t guard_size(unsigned class)
+{
+	size_t bytes = weft__stack_size(class) / GUARD_PART;
+
+	if (bytes > GUARD_MOST)
+		bytes = GUARD_MOST;
+	return bytes < page_size() ? page_size() : bytes;
+}
+
+/* --- guards that take mappings --- */
+
+static long read_number(const char *path, long otherwise)
+{
+	char text[32] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return otherwise;
+	if (read(fd, text, sizeof text - 1) <= 0)
+		strcpy(text, "");
+	close(fd);
+	return *text ? atol(text) : otherwise;
+}
+
+static long count_mappings(void)
+{
+	char text[512];
+	long n = 0;
+	ssize_t got;
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	while ((got = read(fd, text, sizeof text)) > 0)
+		for (ssize_t i = 0; i < got; i++)
+			n += text[i] == '\n';
+	close(fd);
+	return n;
+}
+
+/* How many guards may take mappings: all the process has but an eighth, and what
+ * there was already. Any thread; relaxed, for they are numbers, no more. */
+static long most_splits(void)
+{
+	static _Atomic(long) known; /* 0: not yet */
+	long most = peek(known);
+
+	if (most == 0) {
+		long all = read_number("/proc/sys/vm/max_map_count",
+				       MAX_MAP_COUNT);
+
+		most = (all - all / RESERVED_PART - count_mappings()) / 2;
+		if (most < 1)
+			most = 1;
+		poke(known, most);
+	}
+	return most;
+}
+
+static _Atomic(long) n_splits; /* in the process, of all threads; relaxed */
+
+/* Whether @n more may be made, or else how many. */
+static size_t begin_splits(size_t n)
+{
+	long before = atomic_fetch_add_explicit(&n_splits, (long)n,
+						memory_order_relaxed);
+	long left = most_splits() - before;
+
+	if (left >= (long)n)
+		return n;
+	if (left < 0)
+		left = 0;
+	atomic_fetch_sub_explicit(&n_splits, (long)n - left,
+				  memory_order_relaxed);
+	return (size_t)left;
+}
+
+static void end_splits(size_t n)
+{
+	atomic_fetch_sub_explicit(&n_splits, (long)n, memory_order_relaxed);
 }
 
 /* Whether the kernel takes marks, and keeps them: an emulator may take any advice
@@ -120,7 +212,7 @@ int weft__stack_class(size_t usable)
 	for (unsigned class = 0; class < STACK_CLASSES; class ++) {
 		/* the guard, the offset of the first frame, what is above it */
 		size_t overhead =
-			page_size() + COLOURS * COLOUR_STEP + TOP_BYTES;
+			guard_size(class) + COLOURS * COLOUR_STEP + TOP_BYTES;
 
 		if (weft__stack_size(class) >= overhead + usable)
 			return (int)class;
@@ -147,33 +239,56 @@ static char *base_of(unsigned class, const char *top)
 
 char *weft__stack_low(unsigned class, char *top)
 {
-	return base_of(class, top) + page_size();
+	return base_of(class, top) + guard_size(class);
 }
 
-/* Tells Valgrind that there is one more stack, the next of its slab. */
+/* LeakSanitizer's, where the program is built with that, whether or not we are:
+ * what a suspended tasklet holds is on a stack that it would not look at. It reads
+ * all of a region, so guards must not be in one. */
+void __lsan_register_root_region(const void *start, size_t size)
+	__attribute__((weak));
+void __lsan_unregister_root_region(const void *start, size_t size)
+	__attribute__((weak));
+
+/* Tells tools that there is one more stack, the next of its slab. */
 static void register_stack(struct stack_slab *slab, char *base)
 {
+	size_t size = weft__stack_size(slab->class);
+	size_t guard = guard_size(slab->class);
+
 	if (weft__on_valgrind)
 		slab->valgrind_ids[slab->n_opened] =
-			(unsigned)VALGRIND_STACK_REGISTER(
-				base, base + weft__stack_size(slab->class));
+			(unsigned)VALGRIND_STACK_REGISTER(base, base + size);
+	if (__lsan_register_root_region)
+		__lsan_register_root_region(base + guard, size - guard);
 	slab->n_opened++;
 }
 
 static void unregister_stacks(struct stack_slab *slab)
 {
-	if (weft__on_valgrind)
-		for (unsigned i = 0; i < slab->n_opened; i++)
+	size_t size = weft__stack_size(slab->class);
+	size_t guard = guard_size(slab->class);
+
+	for (unsigned i = 0; i < slab->n_opened; i++) {
+		if (weft__on_valgrind)
 			VALGRIND_STACK_DEREGISTER(slab->valgrind_ids[i]);
+		if (__lsan_unregister_root_region)
+			__lsan_unregister_root_region(
+				slab->start + i * size + guard, size - guard);
+	}
 }
 
 /* Guards every stack of a slab by mprotect; how many could be. */
-static size_t protect_all(char *start, size_t size, size_t n)
+static size_t protect_all(char *start, unsigned class, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		if (mprotect(start + i * size, page_size(), PROT_NONE))
-			return i;
-	return n;
+	size_t size = weft__stack_size(class);
+	size_t i = 0;
+
+	while (i < n &&
+	       mprotect(start + i * size, guard_size(class), PROT_NONE) == 0)
+		i++;
+	end_splits(n - i);
+	return i;
 }
 
 /* Makes room for all to be free at once. */
@@ -195,22 +310,29 @@ static size_t map_slab(struct stack_cache *cache, unsigned class, size_t n)
 	size_t mapped = n * size;
 	struct stack_slab *slab =
 		malloc(sizeof *slab + n * sizeof slab->valgrind_ids[0]);
+	size_t n_split = 0;
 	char *start;
 
 	if (!slab)
 		return 0;
 	if (grow_free_list(c, c->mapped + n))
 		goto free_slab;
+	if (!weft__stack_guards_are_marks()) {
+		n = n_split = begin_splits(n);
+		mapped = n * size;
+	}
+	if (n == 0)
+		goto free_slab;
 	start = mmap(NULL, mapped, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK,
 		     -1, 0);
 	if (start == MAP_FAILED)
-		goto free_slab;
+		goto leave_splits;
 	/* A huge page under a stack would make all of it resident. Kernels built
 	 * without them refuse, which is as good. */
 	(void)madvise(start, mapped, MADV_NOHUGEPAGE);
-	if (!weft__stack_guards_are_marks())
-		n = protect_all(start, size, n);
+	if (n_split)
+		n = n_split = protect_all(start, class, n);
 	if (n == 0)
 		goto unmap;
 
@@ -218,6 +340,7 @@ static size_t map_slab(struct stack_cache *cache, unsigned class, size_t n)
 				     .start = start,
 				     .end = start + n * size,
 				     .bytes = mapped,
+				     .n_split = n_split,
 				     .class = class };
 	cache->slabs = slab;
 	if (c->last_unused)
@@ -232,6 +355,8 @@ static size_t map_slab(struct stack_cache *cache, unsigned class, size_t n)
 
 unmap:
 	munmap(start, mapped);
+leave_splits:
+	end_splits(n_split);
 free_slab:
 	free(slab);
 	return 0;
@@ -259,7 +384,7 @@ int weft__stack_grow(struct stack_cache *cache, unsigned class)
 
 /* Marks the guards of @n stacks in one call, where the kernel has that (6.14): how
  * many of them. */
-static size_t mark_many(char *base, size_t size, size_t n)
+static size_t mark_many(char *base, unsigned class, size_t n)
 {
 	static _Atomic(bool) are_refused; /* any thread */
 	struct iovec guards[MARKS_AT_ONCE];
@@ -268,21 +393,39 @@ static size_t mark_many(char *base, size_t size, size_t n)
 	if (peek(are_refused) || weft__on_valgrind)
 		return 0;
 	for (size_t i = 0; i < n; i++)
-		guards[i] = (struct iovec){ .iov_base = base + i * size,
-					    .iov_len = page_size() };
+		guards[i] =
+			(struct iovec){ .iov_base = base +
+						    i * weft__stack_size(class),
+					.iov_len = guard_size(class) };
 	marked = syscall(SYS_process_madvise, PIDFD_SELF_THREAD, guards, n,
 			 MADV_GUARD_INSTALL, 0);
 	if (marked <= 0) {
 		poke(are_refused, true);
 		return 0;
 	}
-	return (size_t)marked / page_size();
+	return (size_t)marked / guard_size(class);
+}
+
+/* Marks the guard of the next stack. Memory that is locked takes no mark. */
+static bool mark_one(struct stack_class *c, unsigned class)
+{
+	if (madvise(c->bump, guard_size(class), MADV_GUARD_INSTALL) == 0)
+		return true;
+	if (!begin_splits(1))
+		return false;
+	if (mprotect(c->bump, guard_size(class), PROT_NONE)) {
+		end_splits(1);
+		return false;
+	}
+	c->opened->n_split++;
+	return true;
 }
 
 /* Marks the guard of the next stack, and of some of those after it that are likely
  * to be used too. */
-static bool mark_next(struct stack_class *c, size_t size)
+static bool mark_next(struct stack_class *c, unsigned class)
 {
+	size_t size = weft__stack_size(class);
 	size_t n = c->n_opened / 8;
 	size_t left = (size_t)(c->bump_end - c->bump) / size;
 
@@ -291,11 +434,10 @@ static bool mark_next(struct stack_class *c, size_t size)
 	if (n > left)
 		n = left;
 	if (n > 1)
-		n = mark_many(c->bump, size, n);
+		n = mark_many(c->bump, class, n);
 	if (n < 2) {
 		n = 1;
-		if (madvise(c->bump, page_size(), MADV_GUARD_INSTALL) &&
-		    mprotect(c->bump, page_size(), PROT_NONE)) /* locked */
+		if (!mark_one(c, class))
 			return false;
 	}
 	c->marked_end = c->bump + n * size;
@@ -319,7 +461,7 @@ static NOINLINE char *open_stack(struct stack_class *c, unsigned class)
 			c->last_unused = NULL;
 	}
 	if (c->bump == c->marked_end && weft__stack_guards_are_marks() &&
-	    !mark_next(c, size))
+	    !mark_next(c, class))
 		return NULL;
 	base = c->bump;
 	register_stack(c->opened, base);
@@ -370,11 +512,22 @@ void weft__stack_begin_watch(struct stack_cache *cache)
 		cache->classes[class].least_free = cache->classes[class].n_free;
 }
 
-static int by_address(const void *left, const void *right)
+/* By address, in place: this runs on the stack of whoever has blocked last, and
+ * qsort() can take 2 KB of it. */
+static void sort(char **tops, size_t n)
 {
-	const char *a = *(char *const *)left, *b = *(char *const *)right;
+	static const size_t gaps[] = { 57, 23, 10, 4, 1 };
 
-	return a < b ? -1 : a > b;
+	for (size_t g = 0; g < sizeof gaps / sizeof *gaps; g++)
+		for (size_t gap = gaps[g], i = gap; i < n; i++) {
+			char *top = tops[i];
+			size_t place = i;
+
+			for (; place >= gap && tops[place - gap] > top;
+			     place -= gap)
+				tops[place] = tops[place - gap];
+			tops[place] = top;
+		}
 }
 
 /* Gives the memory of stacks back, neighbours together. Where the kernel does not
@@ -384,7 +537,7 @@ static void cool(unsigned class, char **tops, size_t n)
 	size_t size = weft__stack_size(class);
 	char *start = NULL, *end = NULL;
 
-	qsort(tops, n, sizeof *tops, by_address);
+	sort(tops, n);
 	for (size_t i = 0; i < n; i++) {
 		char *base = base_of(class, tops[i]);
 
@@ -392,7 +545,7 @@ static void cool(unsigned class, char **tops, size_t n)
 			if (start)
 				(void)madvise(start, (size_t)(end - start),
 					      MADV_DONTNEED);
-			start = base + page_size();
+			start = base + guard_size(class);
 		}
 		end = base + size;
 	}
@@ -435,6 +588,7 @@ void weft__stack_free_all(struct stack_cache *cache)
 		cache->slabs = slab->all;
 		unregister_stacks(slab);
 		munmap(slab->start, slab->bytes);
+		end_splits(slab->n_split);
 		free(slab);
 	}
 	for (unsigned class = 0; class < STACK_CLASSES; class ++)

@@ -48,6 +48,12 @@
  * called back, is still out. I/O is always waited for. Those that are left are
  * given up, and counted in weft_stats(). The callbacks of the thread are dropped
  * first. At the end of the process nothing of this happens.
+ *
+ * A destructor of a pthread key that calls weft after that attaches the thread
+ * anew, until the next round of destructors; in the last rounds it is not attached
+ * any more, and calls fail with ESRCH. pthread_exit() in a tasklet gives the
+ * others up at once, and aborts the process if the main tasklet is blocked in a
+ * call other than run or pump: others would write to frames that are gone.
  */
 #ifndef WEFT_SCHEDULER_H
 #define WEFT_SCHEDULER_H

@@ -40,11 +40,17 @@ enum weft_state {
 
 /** Zero in any field means the default; start from an empty initialiser. */
 struct weft_tasklet_options {
-	const char *name;  /* copied, 31 bytes kept; NULL: none */
-	size_t stack_size; /* bytes that the tasklet can use; 0: the default */
-	uint64_t thread;   /* the owner's thread id; 0: the calling thread */
-	bool paused;       /* create it without inserting it */
-	bool own_fpu;      /* floating-point control words of its own */
+	const char *name; /* copied, 31 bytes kept; NULL: none */
+
+	/* Bytes that the tasklet can use; 0: the default. A blocking call takes
+	 * up to 2 KB of it, for a thread without anything to do waits on the
+	 * stack of the tasklet that has blocked last; up to 5 KB with a verdict
+	 * on a deadlock, or where the program binds its calls when they are
+	 * first made (not with -Wl,-z,now). */
+	size_t stack_size;
+	uint64_t thread; /* the owner's thread id; 0: the calling thread */
+	bool paused;     /* create it without inserting it */
+	bool own_fpu;    /* floating-point control words of its own */
 
 	/* Called with the argument, in place of the function, if the tasklet ends
 	 * without ever having run: what the argument holds can be let go of. It is
@@ -88,8 +94,9 @@ struct weft_tasklet_options {
  * Return: its handle, or the null handle with errno set:
  *   EINVAL  @fn is NULL
  *   ENOMEM  no memory for the descriptor, no address space for its stack, or,
- *           on kernels older than 6.13, no mapping left for its guard page
- *           (sysctl vm.max_map_count)
+ *           on kernels older than 6.13, no mapping left for its guard but
+ *           those that are kept for the rest of the process, an eighth of the
+ *           sysctl vm.max_map_count
  * Context: any thread; never switches.
  * Source: stackless.tasklet(fn)(arg).
  */

@@ -158,8 +158,8 @@ static void find_guards(void)
 	if (error)
 		add_fact(
 			GROUP_MACHINE, "MADV_GUARD_INSTALL", json_false(),
-			"%s; Linux 6.13 and newer have it. Without, mprotect makes the guard pages and each stack takes two mappings: near %ld stacks the sysctl vm.max_map_count is used up and spawning fails with ENOMEM",
-			strerror(error), maps / 2);
+			"%s; Linux 6.13 and newer have it. Without, mprotect makes the guard pages and each stack takes two mappings: near %ld stacks all but an eighth of the sysctl vm.max_map_count is used up and spawning fails with ENOMEM",
+			strerror(error), maps / 16 * 7);
 	else
 		add_fact(
 			GROUP_MACHINE, "MADV_GUARD_INSTALL", json_true(),
