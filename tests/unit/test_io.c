@@ -242,10 +242,14 @@ END_TEST
 /* Files are read and written at their position, which the kernel keeps. */
 START_TEST(file_position_is_the_kernels)
 {
-	const char *path = path_in_folder("file");
+	const char *path;
 	char buf[16];
-	int fd = weft_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, 0640);
+	int fd;
 
+	if (lacks_threads())
+		return; /* its writes may need a helper */
+	path = path_in_folder("file");
+	fd = weft_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL, 0640);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(weft_write(fd, "hello ", 6), 6);
 	ck_assert_int_eq(weft_write(fd, "world", 5), 5);
