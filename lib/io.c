@@ -33,15 +33,6 @@ static int await(const struct io_uring_sqe *sqe, int *res, uint32_t *flags)
 	return rc ? rc : weft__engine_await(s, sqe, res, flags);
 }
 
-int weft__await(const struct io_uring_sqe *sqe)
-{
-	uint32_t flags;
-	int res;
-	int rc = await(sqe, &res, &flags);
-
-	return rc ? rc : res;
-}
-
 WEFT_API int weft_await_cqe(const struct io_uring_sqe *sqe,
 			    struct io_uring_cqe *cqe)
 {
@@ -68,43 +59,6 @@ WEFT_API int weft_await(const struct io_uring_sqe *sqe)
 	int rc = weft_await_cqe(sqe, &cqe);
 
 	return rc ? rc : cqe.res;
-}
-
-/* Cancels what this thread has in flight on @fd. */
-static void cancel_all_on(int fd)
-{
-	struct io_uring_sqe sqe = { 0 };
-
-	sqe.opcode = IORING_OP_ASYNC_CANCEL;
-	sqe.fd = fd;
-	sqe.cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
-	/* Whatever it says, the descriptor is closed next. */
-	(void)weft__await(&sqe);
-}
-
-static int close_at_once(int fd)
-{
-	return close(fd) ? -errno : 0;
-}
-
-WEFT_API int weft_close(int fd)
-{
-	struct io_uring_sqe sqe = { 0 };
-	struct scheduler *s = weft__scheduler();
-	bool was_deaf;
-	int rc;
-
-	if (!s)
-		return close_at_once(fd);
-	/* A tasklet that was killed, or is out of time, closes, too. */
-	was_deaf = weft__deafen(peek(s->current));
-	if (weft__engine_is_busy(&s->engine, fd))
-		cancel_all_on(fd);
-	io_uring_prep_close(&sqe, fd);
-	rc = weft__may_wait(s) || weft__engine_open(s) ? close_at_once(fd)
-						       : weft__await(&sqe);
-	weft__undeafen(peek(s->current), was_deaf);
-	return rc;
 }
 
 /* Of what has no position, or by a thread of the kernel's. */

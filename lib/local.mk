@@ -6,11 +6,13 @@ pkgconfig_DATA = lib/weft.pc
 lib_libweft_la_SOURCES = \
 	lib/arch/aarch64/frame.h \
 	lib/arch/x86_64/frame.h \
+	lib/await.c \
 	lib/channel.c lib/channel.h \
 	lib/channel_buffer.c lib/channel_buffer.h \
 	lib/channel_pass.c lib/channel_pass.h \
 	lib/channel_pool.c \
 	lib/channel_wait.c lib/channel_wait.h \
+	lib/close.c \
 	lib/condition.c \
 	lib/context.c lib/context.h \
 	lib/control.c \

@@ -20,6 +20,7 @@
 #include <weft/time.h>
 
 #include "fork.h"
+#include "io.h"
 #include "park.h"
 #include "scheduler.h"
 
@@ -67,6 +68,9 @@ int weft__run_errand(struct scheduler *s, struct errand *e)
 {
 	int rc;
 
+	if (s->engine
+		    .is_refusing) /* its thread ends, and all rounds are over */
+		return weft__refuse();
 	e->waiter = (struct waiter){ .task = peek(s->current),
 				     .owner = s,
 				     .kind = &on_errand };

@@ -306,8 +306,8 @@ static uintptr_t choose_sentinel(struct scheduler *s)
 			       ? INBOX_PARKED_FUTEX
 			       : INBOX_PARKED_EVENTFD;
 	default:
-		REQUIRE(may_use_futex,
-			"no eventfd could be created to sleep with I/O in flight");
+		/* No ring, so nothing is in flight there. */
+		REQUIRE(may_use_futex, "a ring is in use that is not open");
 		return INBOX_PARKED_FUTEX;
 	}
 }

@@ -12,7 +12,8 @@
  *
  *	drops its callbacks and traps, which may point to what is gone;
  *	kills its tasklets in the order in which they came and lets them run, in
- *	rounds; operations of the ring are waited for in any case, since the
+ *	rounds; then takes back the operations of the ring that are left, shielded
+ *	ones, and begins none any more; they are waited for in any case, since the
  *	kernel has their buffers, and so are offloaded calls, whose functions may
  *	use their callers' stacks;
  *	does what its main tasklet has deferred, and all that again for what
@@ -128,13 +129,33 @@ static bool detach_round(struct scheduler *s)
 	return peek(s->alive) > 0;
 }
 
+static bool is_served(const struct scheduler *s)
+{
+	return s->engine.n_in_flight || s->n_offloaded;
+}
+
+/* After the last round: takes back what the kernel still has, and lets those who
+ * waited for it go on for a last while, in which neither it nor a helper takes on
+ * anything more. */
+static void end_waits(struct scheduler *s)
+{
+	struct engine *e = &s->engine;
+
+	weft__engine_refuse(e, true);
+	weft__engine_cancel_all(e);
+	while (is_served(s))
+		(void)weft_run_until(weft_now() + DETACH_ROUND_NS);
+	weft__run_runnable(s, weft_now() + DETACH_ROUND_NS);
+	weft__engine_refuse(e, false);
+}
+
 /* Runs the tasklets to their end. */
 static void end_tasklets(struct scheduler *s)
 {
 	for (int round = 0; round < DETACH_ROUNDS && detach_round(s); round++)
 		;
-	while (s->engine.n_in_flight || s->n_offloaded)
-		(void)weft_run_until(weft_now() + DETACH_ROUND_NS);
+	if (is_served(s))
+		end_waits(s);
 }
 
 /* Runs everything to its end, on the main tasklet. */

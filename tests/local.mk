@@ -7,6 +7,7 @@ UNIT_TESTS = \
 	tests/unit/test_buffer \
 	tests/unit/test_callback \
 	tests/unit/test_channel \
+	tests/unit/test_close \
 	tests/unit/test_context \
 	tests/unit/test_control \
 	tests/unit/test_deadline \
@@ -87,9 +88,10 @@ TEST_CPPFLAGS = -iquote $(top_srcdir)/tests/support $(CHECK_CFLAGS)
 UNIT_CPPFLAGS = $(PRIVATE_CPPFLAGS) $(TEST_CPPFLAGS)
 WRAP_ALLOCATION = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc \
 	-Wl,--wrap=free,--wrap=aligned_alloc
-WRAP_RING = -Wl,--wrap=io_uring_queue_init_params
+WRAP_RING = -Wl,--wrap=io_uring_queue_mmap
 LDADD = tests/support/libsupport.la lib/libweft.la $(CHECK_LIBS)
 
+tests_unit_test_close_LDFLAGS = -static $(WRAP_ALLOCATION)
 tests_unit_test_context_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_context_LDFLAGS = -static
 tests_unit_test_deadline_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -11,12 +11,22 @@
  *
  *   -ENOSYS, -EPERM, -ENOMEM, ...  the io_uring could not be created; weft-info
  *                                  says why
+ *   -EMFILE, -ENFILE               the same, for want of a descriptor
+ *   -EAGAIN                        the kernel has no thread for work that may have
+ *                                  to wait, and cannot make one (RLIMIT_NPROC, or
+ *                                  the limit of a container)
+ *
+ * None returns -EINTR: a signal, whose handler runs as it may, does not end a call.
+ * -ECANCELED means that the tasklet was killed, that another tasklet of its thread
+ * has closed the descriptor by weft_close(), or that this is a child of fork().
  *
  * A buffer is the kernel's from the call to its return, and never after. A kill or
  * a raise asks the kernel to cancel the operation, and the call returns once that
  * has let go: with the error, or with the operation's own result if that came
  * first, and then the error is for the next call. With a block trap or a switch
- * trap an operation succeeds only if it completes without waiting.
+ * trap an operation succeeds only if it completes without waiting. At the end of a
+ * thread, calls that are shielded from its kill are cancelled in the end, too, and
+ * none is begun after that.
  */
 #ifndef WEFT_IO_H
 #define WEFT_IO_H
@@ -46,12 +56,19 @@ WEFT_API int weft_openat(int dirfd, const char *path, int flags, ...);
 /**
  * weft_close - close(2)
  *
- * Operations that other tasklets of this thread have in flight on @fd are
- * cancelled first: their calls return -ECANCELED, or their result if it had come.
+ * Calls that other tasklets of this thread have made with this descriptor's number,
+ * and with no duplicate of it, are cancelled first: they return -ECANCELED, or
+ * their result if it had come. None can begin another one before the number is
+ * closed. Calls of other threads are left alone, as by close(2).
+ *
  * It always closes, also for a tasklet that was killed or must not wait, and
- * does not return what a kill or a raise would.
+ * does not return what a kill or a raise would. What close(2) has to wait for, as
+ * with SO_LINGER, a terminal's output or a network's file system, keeps the tasklet
+ * waiting, and its thread only if there is a trap, or no helper or descriptor to be
+ * had for the purpose.
  *
  * Return: 0 or a negative errno; the descriptor is gone unless it is -EBADF.
+ *   -EIO  also when a signal ended the wait for what was to be written back
  * Context: any tasklet; may switch.
  */
 WEFT_API int weft_close(int fd);

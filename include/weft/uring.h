@@ -22,8 +22,15 @@ WEFT_BEGIN_DECLS
  * @sqe: prepared by the caller; copied before the call switches. Its user_data
  *       belongs to weft and is ignored.
  *
- * For operations with exactly one completion: not multishot ones, and with none
- * of IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_LINK and IOSQE_IO_HARDLINK set.
+ * For operations that end by themselves: not multishot ones, and with none of
+ * IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_LINK and IOSQE_IO_HARDLINK set. A zero-copy
+ * send returns its result when the kernel has let go of the memory.
+ *
+ * An operation that needs a thread of the kernel's and that the kernel cancels or
+ * interrupts by itself is begun again; so is one that another operation of the
+ * program's own cancels, which is what weft_tasklet_raise() is for. If the kernel
+ * has no thread for it, the calling thread makes the system call itself, if that
+ * cannot take for ever; else the result is -EAGAIN.
  *
  * Return: the completion's res, or
  *   -EINVAL  @sqe is NULL or asks for one of the flags above

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a scheduler does I/O with and may sleep in: its io_uring.
+ * Operations in, completions out, and what a thread may sleep in: its io_uring.
  *
  * Nobody outside of this folder sees a ring. The ring belongs to the thread of
- * its scheduler, which alone touches it, and is created when first needed.
+ * its scheduler, which alone touches it, and is created when first needed. The
+ * engine knows no tasklet: whoever waits is told by a function of his own.
  */
 #ifndef WEFT__ENGINE_H
 #define WEFT__ENGINE_H
@@ -15,7 +16,23 @@
 #include <stdint.h>
 
 struct scheduler;
-struct operation;
+
+/*
+ * One operation, in memory of whoever began it. From the submission to its last
+ * completion the memory is the engine's, and its address the operation's name in
+ * the kernel.
+ */
+struct operation {
+	/* Called for each completion. Without IORING_CQE_F_MORE in @flags it is
+	 * the last, and the memory the owner's again. It may make tasklets
+	 * runnable, and call nothing of the engine's. */
+	void (*complete)(struct operation *o, int res, unsigned flags);
+
+	/* the engine's */
+	struct operation *next, *prev; /* in flight on the same descriptor */
+	int fd;
+	bool is_called_back; /* the kernel was asked to cancel it */
+};
 
 /* How others wake a thread that sleeps in its ring. */
 enum doorbell {
@@ -25,10 +42,6 @@ enum doorbell {
 	DOORBELL_EVENTFD  /* an eventfd that the ring polls */
 };
 
-/* Operations in flight by the low bits of their descriptor, so that a close
- * knows when there is nothing to cancel. */
-enum { FD_BUCKETS = 1024 };
-
 /* Threads of the kernel's, which work on what would wait: those for files and
  * paths, of which there are few, and those for all the rest. */
 enum worker { WORKER_BOUNDED, WORKER_UNBOUNDED, N_WORKER_KINDS };
@@ -37,18 +50,22 @@ struct engine {
 	/* owner only */
 	struct io_uring ring;
 	bool is_open;
+	bool is_refusing; /* the end of its thread, see there */
+	bool is_ready;    /* open and not refusing */
+	bool eventfd_is_armed;
 	int error;    /* of the attempt to open it; 0: not tried or open */
 	int enter_fd; /* the registered index, or the descriptor */
 	unsigned enter_flags;
 	unsigned sq_tail;   /* filled, not yet shown to the kernel */
 	unsigned n_queued;  /* filled, not yet handed in */
 	size_t n_in_flight; /* operations whose completion is still to come */
-	struct operation *operations;
-	uint32_t n_operations;
-	uint32_t free_operation;
-	uint32_t *per_fd; /* FD_BUCKETS counts */
-	bool eventfd_is_armed;
-	struct engine *message_to; /* whom the last ring message was sent to */
+
+	/* Those in flight: the first of each descriptor, at its number plus one;
+	 * of descriptors that there is no room for; and those that the kernel
+	 * was asked to cancel. */
+	struct operation **heads;
+	unsigned n_heads;
+	struct operation *elsewhere, *called_back;
 
 	/* how many workers there may be; of operations that may keep theirs for
 	 * ever, how many are in flight, and how many are provided for */
@@ -64,33 +81,56 @@ struct engine {
 		n_overflows;
 };
 
-/* Creates the ring if there is none. 0, or what io_uring_setup said, each
- * time. */
+/* Creates the ring, and the eventfd if it needs one, if there is none. 0, or why
+ * not, each time. */
 int weft__engine_open(struct scheduler *s);
 
 void weft__engine_close(struct scheduler *s);
 
+/* For the end of a thread: from here on, whether operations are refused. */
+void weft__engine_refuse(struct engine *e, bool refuse);
+
 /* Has completions signalled to the descriptor of weft_fd(), from now on. */
 void weft__engine_signal(struct scheduler *s);
 
-/* Hands an operation in and blocks the tasklet until it has completed. @res
- * and @flags receive the completion's. 0, or a negative errno when the
- * operation was not started. */
-int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
-		       int *res, uint32_t *flags);
+/* --- operations, of an engine that is ready --- */
 
-/* Whether another operation of this thread may be in flight on @fd. */
+/* Queues a copy of @sqe. */
+void weft__engine_submit(struct engine *e, const struct io_uring_sqe *sqe,
+			 struct operation *o);
+
+/* Asks the kernel to cancel it. Its completion, of whichever kind, still comes. */
+void weft__engine_cancel(struct engine *e, struct operation *o);
+
+/* The same for all that are in flight on @fd, or at all. */
+void weft__engine_cancel_fd(struct engine *e, int fd);
+void weft__engine_cancel_all(struct engine *e);
+
+/* Whether operations of this thread are in flight on @fd that were not called
+ * back. */
 bool weft__engine_is_busy(const struct engine *e, int fd);
 
 /* Counts operations in, or out, that may keep a worker for ever: there are that many
  * more, so that others find one. */
 void weft__engine_expect_stuck(struct scheduler *s, enum worker kind, int by);
 
+/* Hands in all that is queued, and takes in what has completed. */
+void weft__engine_flush(struct engine *e);
+
+/* --- looking and sleeping --- */
+
 /* Hands in what is queued and takes in what has completed. Never waits. */
 void weft__engine_poll(struct scheduler *s);
 
 /* Whether weft__engine_poll() would find something, read from user memory. */
 bool weft__engine_has_news(const struct engine *e);
+
+/* Whether operations wait to be handed in, by weft__engine_poll() or by going to
+ * sleep. */
+static inline bool weft__engine_has_queued(const struct engine *e)
+{
+	return e->n_queued;
+}
 
 /* Hands in what is queued, sleeps until something completes, the doorbell rings
  * or @deadline comes, and takes in what has completed. */

@@ -8,17 +8,25 @@
  * user memory; the kernel is entered for them only when it says, by a flag in
  * the mapped ring, that it holds some back.
  *
- * user_data names a record in a table by index and generation, never a tasklet:
- * a completion that comes late or twice finds another generation, is counted
- * and followed no further. The record holds the waiter on the tasklet's stack,
- * and that tasklet runs again only after the operation's last completion.
+ * user_data is the address of the operation. It is in flight until the kernel's
+ * last completion, which comes exactly once, and until then its owner leaves the
+ * memory where it is. A request to cancel names it by that address; it is queued
+ * before anything that could be begun at the same address later, and the kernel
+ * takes requests in their order, so it cannot meet another operation.
+ *
+ * Operations in flight are linked by descriptor, so that a close cancels its own
+ * and no others. The lists' heads lie in an array by number, which grows by
+ * mapping more of it: neither beginning an operation nor closing a descriptor
+ * gets dearer with what else is in flight.
  *
  * The ring is SINGLE_ISSUER with DEFER_TASKRUN where the kernel has them, so
  * completions never interrupt a tasklet. liburing maps the ring and prepares
  * operations; filling, showing and reaping are done here, over the same fields,
  * because the flags of enter (NO_IOWAIT, the registered index) must be ours.
- * NO_SQARRAY is not asked for here: liburing 2.3 would write where no array is.
- * From 2.6 on it asks by itself, so what was got is looked at.
+ *
+ * The kernel finds what is to be cancelled in a table whose size follows from that
+ * of the completion queue: a ring is set up with a queue of the size that makes the
+ * table largest, which is cut down at once where that can be done (Linux 6.13).
  */
 #include "engine.h"
 
@@ -29,7 +37,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,7 +48,6 @@
 #include "../lock.h"
 #include "../park.h"
 #include "../scheduler.h"
-#include "../valgrind.h"
 
 /* Newer than the headers of Debian 12. */
 #ifndef IORING_ENTER_NO_IOWAIT
@@ -52,51 +59,129 @@
 #ifndef IORING_SETUP_NO_SQARRAY
 #define IORING_SETUP_NO_SQARRAY (1U << 16)
 #endif
-enum { REGISTER_SEND_MSG_RING = 31 };
+enum { REGISTER_SEND_MSG_RING = 31, REGISTER_RESIZE_RINGS = 33 };
 
 enum {
 	SQ_ENTRIES = 256,
 	SQ_ENTRIES_MIN = 8,
 	CQ_FACTOR = 4,
-	FIRST_OPERATIONS = 64,
+	/* The completion queue at first, for the table of what can be cancelled:
+	 * where it can be cut down, as large as makes a difference. */
+	CQ_FACTOR_AT_FIRST = 32,
+	CQ_FACTOR_FOR_GOOD = 16,
+	/* Heads of lists at first, a page of them, and at most: the highest
+	 * number of a descriptor, as the kernel comes. */
+	FIRST_HEADS = 512,
+	MOST_HEADS = 1 << 20,
 	/* Entries of one poll: a stream of completions must not hold it up. */
 	POLL_ROUNDS = 16,
 	/* Kernel threads for what cannot be polled; without a cap, hundreds. */
 	MAX_UNBOUND_WORKERS = 64
 };
 
-/* user_data below FIRST_OPERATION is not a record's. */
+/* user_data below FIRST_OPERATION is not an operation's. */
 enum {
 	DATA_IGNORED,
 	DATA_DOORBELL, /* somebody rang */
 	DATA_EVENTFD,  /* somebody rang */
-	DATA_MESSAGE,  /* what became of a message that this ring sent */
 	FIRST_OPERATION = 16
 };
 
-struct operation {
-	struct ring_wait *wait; /* NULL: the record is free */
-	uint32_t generation;
-	uint32_t next_free;
-	int fd;
-};
+/* --- what is in flight --- */
 
-/* A tasklet that waits for a completion, on its stack. */
-struct ring_wait {
-	struct waiter waiter;
-	uint64_t user_data;
-	int res;
-	uint32_t flags;
-	bool is_called_back; /* the kernel was asked to cancel it */
-};
+/* Where the list of a descriptor begins. */
+static INLINE struct operation **head_of(struct engine *e, int fd)
+{
+	unsigned place = (unsigned)fd + 1; /* -1: of no descriptor */
 
-static const uint32_t NO_OPERATION = UINT32_MAX;
+	return likely(place < e->n_heads) ? &e->heads[place] : &e->elsewhere;
+}
+
+static INLINE void push(struct operation **head, struct operation *o)
+{
+	struct operation *first = *head;
+
+	o->prev = NULL;
+	o->next = first;
+	if (first)
+		first->prev = o;
+	*head = o;
+}
+
+static INLINE void unlink_operation(struct engine *e, struct operation *o)
+{
+	if (o->next)
+		o->next->prev = o->prev;
+	if (o->prev)
+		o->prev->next = o->next;
+	else if (likely(!o->is_called_back))
+		*head_of(e, o->fd) = o->next;
+	else
+		e->called_back = o->next;
+}
+
+/* Those whose descriptors have got a place of their own move there. */
+static void move_from_elsewhere(struct engine *e)
+{
+	struct operation *next;
+
+	for (struct operation *o = e->elsewhere; o; o = next) {
+		struct operation **head = head_of(e, o->fd);
+
+		next = o->next;
+		if (head == &e->elsewhere)
+			continue;
+		if (next)
+			next->prev = o->prev;
+		if (o->prev)
+			o->prev->next = next;
+		else
+			e->elsewhere = next;
+		push(head, o);
+	}
+}
+
+/* Makes room for descriptor @fd; without memory for it, all goes on without. The
+ * memory is mapped, so that only what is used of it takes any. */
+static NOINLINE void grow_heads(struct engine *e, int fd)
+{
+	size_t n = e->n_heads ? e->n_heads : FIRST_HEADS;
+	void *heads;
+
+	if (fd < -1 || fd + 1 >= MOST_HEADS)
+		return; /* no descriptor of any file */
+	while (n <= (size_t)fd + 1)
+		n *= 2;
+	if (e->n_heads)
+		heads = mremap(e->heads, e->n_heads * sizeof e->heads[0],
+			       n * sizeof e->heads[0], MREMAP_MAYMOVE);
+	else
+		heads = mmap(NULL, n * sizeof e->heads[0],
+			     PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (heads == MAP_FAILED)
+		return;
+	e->heads = heads;
+	e->n_heads = (unsigned)n;
+	move_from_elsewhere(e);
+}
+
+static void unmap_heads(struct engine *e)
+{
+	if (e->n_heads)
+		munmap(e->heads, e->n_heads * sizeof e->heads[0]);
+	e->heads = NULL;
+	e->n_heads = 0;
+}
 
 /* --- opening and closing --- */
 
 /* What a ring is asked to be, best first; a kernel that does not know a flag
  * says EINVAL and is asked for less. */
 static const unsigned setup_ladder[] = {
+	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+		IORING_SETUP_NO_SQARRAY,
 	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
 	IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
@@ -105,21 +190,84 @@ static const unsigned setup_ladder[] = {
 	0,
 };
 
+enum { N_STEPS = sizeof setup_ladder / sizeof setup_ladder[0] };
+
+/* Whether a completion queue can be cut down: not known, or by trial. */
+static _Atomic(bool) cannot_resize; /* any thread */
+
+static int ask_for_ring(unsigned flags, unsigned entries, unsigned cq_factor,
+			struct io_uring_params *p)
+{
+	int fd;
+
+	*p = (struct io_uring_params){
+		.flags = flags | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+		.cq_entries = entries * cq_factor,
+	};
+	fd = (int)syscall(__NR_io_uring_setup, entries, p);
+	return fd < 0 ? -errno : fd;
+}
+
+/* A ring whose completion queue has been cut down, but not its table of what can
+ * be cancelled. Of a ring with an array of indexes the kernel does not say where
+ * that is afterwards. */
+static int ask_for_small_ring(unsigned flags, unsigned entries,
+			      struct io_uring_params *p)
+{
+	struct io_uring_params small = {
+		.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+		.sq_entries = entries,
+		.cq_entries = entries * CQ_FACTOR,
+	};
+	int fd = ask_for_ring(flags, entries, CQ_FACTOR_AT_FIRST, p);
+
+	if (fd < 0)
+		return fd;
+	if (syscall(__NR_io_uring_register, fd, REGISTER_RESIZE_RINGS, &small,
+		    1) < 0) {
+		if (errno != ENOMEM)
+			poke(cannot_resize, true);
+		close(fd);
+		return -ENOTSUP;
+	}
+	p->sq_entries = small.sq_entries;
+	p->cq_entries = small.cq_entries;
+	p->sq_off = small.sq_off;
+	p->cq_off = small.cq_off;
+	return fd;
+}
+
+static int set_up_as(struct io_uring *ring, unsigned flags, unsigned entries)
+{
+	struct io_uring_params p;
+	int fd = -ENOTSUP;
+	int rc;
+
+	if (flags & IORING_SETUP_NO_SQARRAY && !peek(cannot_resize))
+		fd = ask_for_small_ring(flags, entries, &p);
+	if (fd == -ENOTSUP)
+		fd = ask_for_ring(flags, entries, CQ_FACTOR_FOR_GOOD, &p);
+	if (fd < 0)
+		return fd;
+	rc = io_uring_queue_mmap(fd, &p, ring);
+	if (rc) {
+		close(fd);
+		return rc;
+	}
+	ring->flags = p.flags;
+	ring->features = p.features;
+	return 0;
+}
+
 static int set_up(struct io_uring *ring)
 {
 	unsigned entries = SQ_ENTRIES;
 	size_t step = 0;
 
 	for (;;) {
-		struct io_uring_params p = {
-			.flags = setup_ladder[step] | IORING_SETUP_CLAMP |
-				 IORING_SETUP_CQSIZE,
-			.cq_entries = entries * CQ_FACTOR,
-		};
-		int rc = io_uring_queue_init_params(entries, ring, &p);
+		int rc = set_up_as(ring, setup_ladder[step], entries);
 
-		if (rc == -EINVAL &&
-		    step + 1 < sizeof setup_ladder / sizeof setup_ladder[0])
+		if (rc == -EINVAL && step + 1 < N_STEPS)
 			step++;
 		else if (rc == -ENOMEM && entries > SQ_ENTRIES_MIN)
 			entries /= 2; /* kernels that charge RLIMIT_MEMLOCK */
@@ -170,6 +318,30 @@ static void number_entries(struct io_uring *ring)
 		ring->sq.array[i] = i;
 }
 
+static bool is_rung_by_message(int ring_fd)
+{
+	enum wake_policy policy = weft__wake_policy();
+
+	return can_send_message(ring_fd) && policy != WAKE_EVENTFD &&
+	       policy != WAKE_MSG_RING_SQE;
+}
+
+/* What a sleeper in the ring is to be woken by, if there is no other way, is there
+ * from the beginning: later there may be no descriptor left for it, when nothing
+ * can be done about that. It is there, too, for wakers that have no ring. */
+static int open_eventfd(struct engine *e, int ring_fd)
+{
+	int fd = -1;
+
+	if (!is_rung_by_message(ring_fd)) {
+		fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (fd < 0)
+			return -errno;
+	}
+	poke(e->eventfd, fd);
+	return 0;
+}
+
 static int open_ring(struct engine *e)
 {
 	unsigned workers[2] = { 0, MAX_UNBOUND_WORKERS };
@@ -177,12 +349,9 @@ static int open_ring(struct engine *e)
 	struct io_uring *ring = &e->ring;
 	int rc;
 
-	e->per_fd = calloc(FD_BUCKETS, sizeof e->per_fd[0]);
-	if (!e->per_fd)
-		return -ENOMEM;
 	rc = set_up(ring);
 	if (rc)
-		goto free_table;
+		return rc;
 	NOTE_RING(1U);
 	rc = -ENOSYS;
 	if (!(ring->features & IORING_FEAT_EXT_ARG))
@@ -212,9 +381,11 @@ static int open_ring(struct engine *e)
 	number_entries(ring);
 	e->sq_tail = *ring->sq.ktail;
 	e->n_queued = 0;
-	e->free_operation = NO_OPERATION;
+	rc = open_eventfd(e, ring->ring_fd);
+	if (rc)
+		goto exit_ring;
 	e->is_open = true;
-	poke(e->eventfd, -1);
+	e->is_ready = !e->is_refusing;
 	poke(e->ring_fd, ring->ring_fd);
 	memset(e->stuck_allowed, 0, sizeof e->stuck_allowed);
 	return 0;
@@ -222,9 +393,6 @@ static int open_ring(struct engine *e)
 exit_ring:
 	NOTE_RING(-1U);
 	io_uring_queue_exit(ring);
-free_table:
-	free(e->per_fd);
-	e->per_fd = NULL;
 	return rc;
 }
 
@@ -260,20 +428,42 @@ void weft__engine_close(struct scheduler *s)
 		io_uring_queue_exit(&e->ring);
 		if (peek(e->eventfd) >= 0)
 			close(peek(e->eventfd));
-		free(e->per_fd);
-		free(e->operations);
+		unmap_heads(e);
 	}
 	*e = (struct engine){ .ring_fd = -1, .eventfd = -1 };
 }
 
+void weft__engine_refuse(struct engine *e, bool refuse)
+{
+	e->is_refusing = refuse;
+	e->is_ready = e->is_open && !refuse;
+}
+
 /* --- fork --- */
+
+static void close_of(_Atomic(int) *descriptor)
+{
+	if (peek(*descriptor) >= 0)
+		close(peek(*descriptor));
+	poke(*descriptor, -1);
+}
 
 void weft__engine_disown(struct scheduler *s)
 {
-	if (peek(s->engine.ring_fd) >= 0)
-		close(peek(s->engine.ring_fd));
-	if (peek(s->engine.eventfd) >= 0)
-		close(peek(s->engine.eventfd));
+	close_of(&s->engine.ring_fd);
+	close_of(&s->engine.eventfd);
+}
+
+/* The operations are the parent's: here they are as good as cancelled. */
+static void end_list(struct operation *o)
+{
+	struct operation *next;
+
+	for (; o; o = next) {
+		next = o->next;
+		o->is_called_back = true;
+		o->complete(o, -ECANCELED, 0);
+	}
 }
 
 void weft__engine_renew(struct scheduler *s)
@@ -283,68 +473,30 @@ void weft__engine_renew(struct scheduler *s)
 	if (!e->is_open)
 		return;
 	weft__engine_disown(s);
-	for (uint32_t i = 0; i < e->n_operations; i++) {
-		struct ring_wait *wait = e->operations[i].wait;
-
-		if (!wait)
-			continue;
-		wait->res = -ECANCELED;
-		wait->flags = 0;
-		weft__wake_local(s, wait->waiter.task);
-	}
-	free(e->operations);
-	free(e->per_fd);
-	e->operations = NULL;
-	e->n_operations = 0;
-	e->per_fd = NULL;
+	for (unsigned i = 0; i < e->n_heads; i++)
+		end_list(e->heads[i]);
+	end_list(e->elsewhere);
+	end_list(e->called_back);
+	unmap_heads(e);
+	e->elsewhere = e->called_back = NULL;
 	e->n_in_flight = 0;
 	e->n_queued = 0;
-	e->is_open = false;
+	e->is_open = e->is_ready = false;
 	e->eventfd_is_armed = false;
-	poke(e->ring_fd, -1);
-	poke(e->eventfd, -1);
 }
 
 /* --- completions --- */
 
-static struct operation *find_operation(struct engine *e, uint64_t user_data)
+static INLINE void complete(struct engine *e, const struct io_uring_cqe *cqe)
 {
-	uint32_t index = (uint32_t)user_data - FIRST_OPERATION;
+	struct operation *o = (struct operation *)(uintptr_t)cqe->user_data;
+	unsigned flags = cqe->flags;
 
-	if ((uint32_t)user_data < FIRST_OPERATION || index >= e->n_operations)
-		return NULL;
-	if (e->operations[index].generation != (uint32_t)(user_data >> 32) ||
-	    !e->operations[index].wait)
-		return NULL;
-	return &e->operations[index];
-}
-
-static uint32_t *fd_count(const struct engine *e, int fd)
-{
-	return &e->per_fd[(unsigned)fd % FD_BUCKETS];
-}
-
-static void complete(struct scheduler *s, const struct io_uring_cqe *cqe)
-{
-	struct engine *e = &s->engine;
-	struct operation *o = find_operation(e, cqe->user_data);
-	struct ring_wait *wait;
-
-	if (!o) {
-		count(e->n_strays);
-		return;
+	if (likely(!(flags & IORING_CQE_F_MORE))) {
+		unlink_operation(e, o);
+		e->n_in_flight--;
 	}
-	wait = o->wait;
-	o->wait = NULL;
-	o->generation++;
-	o->next_free = e->free_operation;
-	e->free_operation = (uint32_t)(o - e->operations);
-	--*fd_count(e, o->fd);
-	e->n_in_flight--;
-
-	wait->res = cqe->res;
-	wait->flags = cqe->flags;
-	weft__wake_local(s, wait->waiter.task);
+	o->complete(o, cqe->res, flags);
 }
 
 /* The eventfd's poll: with F_MORE it stays armed and is told of edges only;
@@ -360,9 +512,8 @@ static void eventfd_rang(struct engine *e, const struct io_uring_cqe *cqe)
 		INVARIANT(errno == EAGAIN);
 }
 
-static void take_completions(struct scheduler *s)
+static void take_completions(struct engine *e)
 {
-	struct engine *e = &s->engine;
 	struct io_uring_cq *cq = &e->ring.cq;
 	unsigned head = *cq->khead; /* ours alone to write */
 	/* acquire: the entries that the kernel wrote before it moved the tail */
@@ -373,11 +524,11 @@ static void take_completions(struct scheduler *s)
 			&cq->cqes[head & cq->ring_mask];
 
 		if (likely(cqe->user_data >= FIRST_OPERATION))
-			complete(s, cqe);
+			complete(e, cqe);
 		else if (cqe->user_data == DATA_EVENTFD)
 			eventfd_rang(e, cqe);
-		else if (cqe->user_data == DATA_MESSAGE && cqe->res < 0)
-			weft__engine_ring_eventfd(e->message_to);
+		else if (cqe->user_data > DATA_EVENTFD)
+			count(e->n_strays);
 		head++;
 	}
 	/* release: the kernel may overwrite the entries from here on */
@@ -387,9 +538,8 @@ static void take_completions(struct scheduler *s)
 /* --- submission --- */
 
 /* Shows the kernel what is queued, and waits for @want completions. */
-static void enter(struct scheduler *s, unsigned want, int64_t deadline)
+static void enter(struct engine *e, unsigned want, int64_t deadline)
 {
-	struct engine *e = &s->engine;
 	struct __kernel_timespec ts;
 	struct io_uring_getevents_arg arg = { 0 };
 	int rc;
@@ -450,8 +600,8 @@ void weft__engine_poll(struct scheduler *s)
 		if (kernel_flags(e) & IORING_SQ_CQ_OVERFLOW)
 			count(e->n_overflows);
 		if (e->n_queued || kernel_holds_more(e))
-			enter(s, 0, WEFT_FOREVER);
-		take_completions(s);
+			enter(e, 0, WEFT_FOREVER);
+		take_completions(e);
 		if (!e->n_queued && !kernel_holds_more(e))
 			break;
 	}
@@ -459,197 +609,112 @@ void weft__engine_poll(struct scheduler *s)
 
 void weft__engine_sleep(struct scheduler *s, int64_t deadline)
 {
-	enter(s, 1, deadline);
-	take_completions(s);
+	struct engine *e = &s->engine;
+
+	enter(e, 1, deadline);
+	take_completions(e);
+}
+
+void weft__engine_flush(struct engine *e)
+{
+	while (e->n_queued) {
+		enter(e, 0, WEFT_FOREVER);
+		take_completions(e);
+	}
 }
 
 /* The next entry to write, as a whole. There is one: a full queue is handed in. */
-static INLINE struct io_uring_sqe *next_entry_as_it_is(struct scheduler *s)
+static INLINE struct io_uring_sqe *next_entry_as_it_is(struct engine *e)
 {
-	struct engine *e = &s->engine;
 	struct io_uring_sq *sq = &e->ring.sq;
 
 	/* acquire: the kernel has read the entries that it has moved past */
 	while (unlikely(e->sq_tail - io_uring_smp_load_acquire(sq->khead) >=
 			sq->ring_entries)) {
-		enter(s, 0, WEFT_FOREVER);
-		take_completions(s);
+		enter(e, 0, WEFT_FOREVER);
+		take_completions(e);
 	}
 	e->n_queued++;
 	return &sq->sqes[e->sq_tail++ & sq->ring_mask];
 }
 
 /* The next entry, cleared. */
-static struct io_uring_sqe *next_entry(struct scheduler *s)
+static struct io_uring_sqe *next_entry(struct engine *e)
 {
-	return memset(next_entry_as_it_is(s), 0, sizeof(struct io_uring_sqe));
+	return memset(next_entry_as_it_is(e), 0, sizeof(struct io_uring_sqe));
 }
 
 /* --- operations --- */
 
-static int grow_operations(struct engine *e)
+void weft__engine_submit(struct engine *e, const struct io_uring_sqe *sqe,
+			 struct operation *o)
 {
-	uint32_t n = e->n_operations ? e->n_operations * 2 : FIRST_OPERATIONS;
-	struct operation *o = realloc(e->operations, n * sizeof *o);
+	struct io_uring_sqe *entry = next_entry_as_it_is(e);
+	int fd = sqe->fd;
 
-	if (!o)
-		return -ENOMEM;
-	for (uint32_t i = e->n_operations; i < n; i++)
-		o[i] = (struct operation){ .next_free = i + 1 };
-	o[n - 1].next_free = e->free_operation;
-	e->free_operation = e->n_operations;
-	e->operations = o;
-	e->n_operations = n;
-	return 0;
-}
-
-/* Asks the operation back. Its completion, of whichever kind, is the wake. */
-static bool cancel_operation(struct scheduler *s, struct waiter *w)
-{
-	struct ring_wait *wait = (struct ring_wait *)w;
-	struct io_uring_sqe *sqe;
-
-	if (wait->is_called_back)
-		return false;
-	wait->is_called_back = true;
-	sqe = next_entry(s);
-	sqe->opcode = IORING_OP_ASYNC_CANCEL;
-	sqe->fd = -1;
-	sqe->addr = wait->user_data;
-	sqe->user_data = DATA_IGNORED;
-	count(s->engine.n_cancels);
-	return false;
-}
-
-/* Tells Valgrind what the kernel has written, which it does not see. */
-static NOINLINE void note_written(const struct io_uring_sqe *sqe, int res)
-{
-	void *start = (void *)(uintptr_t)sqe->addr;
-	socklen_t *length;
-
-	if (res < 0)
-		return;
-	switch (sqe->opcode) {
-	case IORING_OP_READ:
-	case IORING_OP_RECV:
-		VALGRIND_MAKE_MEM_DEFINED(start, (size_t)res);
-		break;
-	case IORING_OP_ACCEPT:
-		length = (socklen_t *)(uintptr_t)sqe->addr2;
-		if (start && length)
-			VALGRIND_MAKE_MEM_DEFINED(start, *length);
-		break;
-	case IORING_OP_STATX:
-		start = (void *)(uintptr_t)sqe->addr2;
-		VALGRIND_MAKE_MEM_DEFINED(start, sizeof(struct statx));
-		break;
-	default: /* the others that fill memory are their caller's to name */
-		break;
-	}
-}
-
-static void describe(const struct waiter *w, char *text, size_t size)
-{
-	(void)w;
-	snprintf(text, size, "waits for I/O");
-}
-
-static const struct wait_kind in_flight = { .cancel = cancel_operation,
-					    .describe = describe };
-
-/* By a signal inside of the kernel, which is how a worker is called back: some
- * operations then hand out what is meant for the end of a system call. */
-static bool is_cut_short(int res)
-{
-	enum { ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
-
-	return res == -ECANCELED || res == -EINTR ||
-	       (res <= -ERESTARTSYS && res >= -ERESTART_RESTARTBLOCK);
-}
-
-/* For a tasklet that must not wait: has the kernel do what it can at once, and
- * cancels the operation if that was not enough. It is the thread that waits, for
- * the little that a cancellation takes. */
-static int settle_now(struct scheduler *s, struct ring_wait *wait)
-{
-	struct weft_task *t = wait->waiter.task;
-
-	t->waiter = &wait->waiter;
-	poke(t->state, WEFT_BLOCKED);
-	weft__engine_poll(s);
-	if (peek(t->state) == WEFT_BLOCKED)
-		(void)cancel_operation(s, &wait->waiter);
-	while (peek(t->state) == WEFT_BLOCKED)
-		weft__engine_sleep(s, WEFT_FOREVER);
-	weft__queue_remove(s, t); /* it has the thread */
-	if (!wait->is_called_back || !is_cut_short(wait->res))
-		return 0;
-	return t->attention & ATTENTION_BLOCK_TRAP ? -EAGAIN : -EPERM;
-}
-
-/* An operation that was called back for a kill or a raise has failed with it,
- * unless it had a result all the same: that is not lost. */
-static int outcome(struct scheduler *s, const struct ring_wait *wait)
-{
-	if (!wait->is_called_back || !is_cut_short(wait->res))
-		return 0;
-	return weft__interruption(peek(s->current));
-}
-
-int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
-		       int *res, uint32_t *flags)
-{
-	struct engine *e = &s->engine;
-	struct io_uring_sqe *entry;
-	struct ring_wait wait;
-	struct operation *o;
-	uint32_t index;
-	bool must_not_wait = weft__may_wait(s);
-	int rc;
-
-	if (unlikely(!e->is_open) && (rc = weft__engine_open(s)))
-		return rc;
-	if (unlikely(e->free_operation == NO_OPERATION) &&
-	    (rc = grow_operations(e)))
-		return rc;
-
-	index = e->free_operation;
-	o = &e->operations[index];
-	e->free_operation = o->next_free;
-	o->wait = &wait;
-	o->fd = sqe->fd;
-	++*fd_count(e, o->fd);
+	*entry = *sqe;
+	entry->user_data = (uint64_t)(uintptr_t)o;
+	if (unlikely((unsigned)fd + 1 >= e->n_heads))
+		grow_heads(e, fd);
+	o->fd = fd;
+	o->is_called_back = false;
+	push(head_of(e, fd), o);
 	e->n_in_flight++;
 	count(e->n_done_operations);
+}
 
-	/* field by field: as a whole it takes three times as long */
-	wait.waiter.task = peek(s->current);
-	wait.waiter.owner = s;
-	wait.waiter.kind = &in_flight;
-	wait.waiter.called_off = false;
-	wait.is_called_back = false;
-	wait.user_data =
-		(uint64_t)o->generation << 32 | (index + FIRST_OPERATION);
-	entry = next_entry_as_it_is(s);
-	*entry = *sqe;
-	entry->user_data = wait.user_data;
+void weft__engine_cancel(struct engine *e, struct operation *o)
+{
+	struct io_uring_sqe *sqe;
 
-	if (unlikely(must_not_wait)) {
-		rc = settle_now(s, &wait);
-	} else {
-		weft__block(s, &wait.waiter, true);
-		rc = outcome(s, &wait);
-	}
-	if (unlikely(weft__on_valgrind))
-		note_written(sqe, wait.res);
-	*res = wait.res;
-	*flags = wait.flags;
-	return rc;
+	if (o->is_called_back)
+		return;
+	/* First, for it may complete while room is made in the queue. Then the
+	 * request finds nothing. */
+	unlink_operation(e, o);
+	o->is_called_back = true;
+	push(&e->called_back, o);
+	sqe = next_entry(e);
+	sqe->opcode = IORING_OP_ASYNC_CANCEL;
+	sqe->fd = -1;
+	sqe->addr = (uint64_t)(uintptr_t)o;
+	sqe->user_data = DATA_IGNORED;
+	count(e->n_cancels);
+}
+
+/* One that is in flight on @fd and was not called back; NULL if there is none. */
+static struct operation *find_on(const struct engine *e, int fd)
+{
+	unsigned place = (unsigned)fd + 1;
+	struct operation *o;
+
+	if (likely(place < e->n_heads))
+		return e->heads[place];
+	for (o = e->elsewhere; o && o->fd != fd; o = o->next)
+		;
+	return o;
 }
 
 bool weft__engine_is_busy(const struct engine *e, int fd)
 {
-	return e->is_open && *fd_count(e, fd);
+	return fd >= 0 && find_on(e, fd);
+}
+
+void weft__engine_cancel_fd(struct engine *e, int fd)
+{
+	struct operation *o;
+
+	while ((o = find_on(e, fd)))
+		weft__engine_cancel(e, o);
+}
+
+void weft__engine_cancel_all(struct engine *e)
+{
+	for (unsigned i = 0; i < e->n_heads; i++)
+		while (e->heads[i])
+			weft__engine_cancel(e, e->heads[i]);
+	while (e->elsewhere)
+		weft__engine_cancel(e, e->elsewhere);
 }
 
 /* --- workers --- */
@@ -670,87 +735,106 @@ void weft__engine_expect_stuck(struct scheduler *s, enum worker kind, int by)
 
 /* --- the doorbell --- */
 
-/* Polls the eventfd in the ring. False when there is none to be had. */
-static bool arm_eventfd(struct scheduler *s)
+/* Polls the eventfd in the ring. */
+static void arm_eventfd(struct engine *e)
 {
-	struct engine *e = &s->engine;
 	struct io_uring_sqe *sqe;
 
 	if (e->eventfd_is_armed)
-		return true;
-	if (peek(e->eventfd) < 0) {
-		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-		if (fd < 0)
-			return false;
-		poke(e->eventfd, fd);
-	}
-	sqe = next_entry(s);
+		return;
+	sqe = next_entry(e);
 	io_uring_prep_poll_multishot(sqe, peek(e->eventfd),
 				     (unsigned)(POLLIN | EPOLLET));
 	sqe->user_data = DATA_EVENTFD;
 	e->eventfd_is_armed = true;
-	return true;
 }
 
 enum doorbell weft__engine_prepare_sleep(struct scheduler *s)
 {
 	struct engine *e = &s->engine;
 	enum wake_policy policy = weft__wake_policy();
-	bool by_message;
 
 	if (e->error || weft__engine_open(s))
 		return DOORBELL_NONE;
-	by_message = can_send_message(peek(e->ring_fd));
-	if (by_message && policy != WAKE_EVENTFD && policy != WAKE_MSG_RING_SQE)
+	if (is_rung_by_message(peek(e->ring_fd)))
 		return DOORBELL_MESSAGE;
-	if (!arm_eventfd(s))
-		return DOORBELL_NONE;
-	/* The eventfd is there too, for a waker that has no ring. */
+	arm_eventfd(e);
 	return policy == WAKE_MSG_RING || policy == WAKE_MSG_RING_SQE
 		       ? DOORBELL_SQE
 		       : DOORBELL_EVENTFD;
 }
 
+/* There is no other way to wake that sleeper. (Without a descriptor, it is the
+ * parent's, and this is a child of fork().) */
+static void require_rung(long rc, int fd)
+{
+	REQUIRE(rc >= 0 || errno != EBADF || fd < 0,
+		"a thread cannot be woken: somebody has closed a descriptor "
+		"that is weft's");
+}
+
 void weft__engine_ring_message(struct engine *target)
 {
-	/* No memory for the message, or a signal: there is no other way to wake
-	 * this sleeper, so try until it works. */
-	for (unsigned tries = 0;
-	     send_message(peek(target->ring_fd), DATA_DOORBELL) < 0 &&
-	     (errno == EINTR || errno == EAGAIN || errno == ENOMEM ||
-	      errno == EBUSY);
+	int fd = peek(target->ring_fd);
+	int rc;
+
+	/* No memory for the message, or a signal: try until it works. */
+	for (unsigned tries = 0; (rc = send_message(fd, DATA_DOORBELL)) < 0 &&
+				 (errno == EINTR || errno == EAGAIN ||
+				  errno == ENOMEM || errno == EBUSY);
 	     tries++)
 		weft__be_patient(tries);
+	require_rung(rc, fd);
 }
 
 void weft__engine_ring_eventfd(struct engine *target)
 {
 	static const uint64_t one = 1;
+	int fd = peek(target->eventfd);
+	ssize_t rc;
 
-	while (write(peek(target->eventfd), &one, sizeof one) < 0 &&
-	       errno == EINTR)
+	while ((rc = write(fd, &one, sizeof one)) < 0 && errno == EINTR)
 		;
+	require_rung(rc, fd);
+}
+
+/* A message that this ring sends, on the sender's stack. */
+struct message {
+	struct operation operation;
+	int res;
+	bool is_sent;
+};
+
+static void message_sent(struct operation *o, int res, unsigned flags)
+{
+	struct message *m = (struct message *)o;
+
+	(void)flags;
+	m->res = res;
+	m->is_sent = true;
 }
 
 void weft__engine_ring_sqe(struct scheduler *s, struct engine *target)
 {
-	struct io_uring_sqe *sqe;
+	struct engine *e = &s->engine;
+	struct message m = { .operation.complete = message_sent };
+	struct io_uring_sqe sqe = { .opcode = IORING_OP_MSG_RING,
+				    .fd = peek(target->ring_fd),
+				    .off = DATA_DOORBELL };
 
-	if (s->engine.error || weft__engine_open(s)) {
+	if (e->error || weft__engine_open(s)) {
 		weft__engine_ring_eventfd(target);
 		return;
 	}
-	s->engine.message_to = target;
-	sqe = next_entry(s);
-	sqe->opcode = IORING_OP_MSG_RING;
-	sqe->fd = peek(target->ring_fd);
-	sqe->off = DATA_DOORBELL;
-	sqe->user_data = DATA_MESSAGE;
-	/* At once: the message must not wait for this thread's next round, and
-	 * if the kernel refuses it, the eventfd has to do. */
-	while (s->engine.n_queued) {
-		enter(s, 0, WEFT_FOREVER);
-		take_completions(s);
+	weft__engine_submit(e, &sqe, &m.operation);
+	/* It must not wait for this thread's next round, and if the kernel
+	 * refuses it, the eventfd has to do: while the target is sure to have
+	 * one, which is only as long as the caller is announced [park.2]. */
+	weft__engine_flush(e);
+	while (!m.is_sent) {
+		enter(e, 1, WEFT_FOREVER);
+		take_completions(e);
 	}
+	if (m.res < 0)
+		weft__engine_ring_eventfd(target);
 }

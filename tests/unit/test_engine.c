@@ -1,12 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ring as this or that liburing and kernel hand it out, and what becomes of
- * I/O on it.
+ * The ring as this or that liburing, kernel and set of limits hand it out, and what
+ * becomes of I/O on it.
  */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
-#include <sys/syscall.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include <weft.h>
 #include <weft/uring.h>
@@ -18,45 +26,24 @@
 #endif
 
 /* What the library calls; this program is linked so. */
-int __real_io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
-				      struct io_uring_params *p);
-int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
-				      struct io_uring_params *p);
+int __real_io_uring_queue_mmap(int fd, struct io_uring_params *p,
+			       struct io_uring *ring);
+int __wrap_io_uring_queue_mmap(int fd, struct io_uring_params *p,
+			       struct io_uring *ring);
 
-static bool without_array;
 static int n_without_array;
 
-/* As liburing from 2.6 on does it. Older ones fill in the array all the same,
- * wherever they believe it to be: so they only map this ring. */
-static int set_up_without_array(unsigned entries, struct io_uring *ring,
-				struct io_uring_params *p)
+/* As liburing from 2.6 on does it; older ones leave a pointer to somewhere. */
+int __wrap_io_uring_queue_mmap(int fd, struct io_uring_params *p,
+			       struct io_uring *ring)
 {
-	int fd, rc;
+	int rc = __real_io_uring_queue_mmap(fd, p, ring);
 
-	p->flags |= IORING_SETUP_NO_SQARRAY;
-	fd = (int)syscall(SYS_io_uring_setup, entries, p);
-	if (fd < 0)
-		return -errno;
-	rc = io_uring_queue_mmap(fd, p, ring);
-	if (rc) {
-		close(fd);
-		return rc;
+	if (rc == 0 && p->flags & IORING_SETUP_NO_SQARRAY) {
+		ring->sq.array = NULL;
+		n_without_array++;
 	}
-	/* Newer ones leave these to who calls them. */
-	ring->ring_fd = ring->enter_ring_fd = fd;
-	ring->flags = p->flags;
-	ring->features = p->features;
-	ring->sq.array = NULL;
-	n_without_array++;
-	return 0;
-}
-
-int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
-				      struct io_uring_params *p)
-{
-	return without_array
-		       ? set_up_without_array(entries, ring, p)
-		       : __real_io_uring_queue_init_params(entries, ring, p);
+	return rc;
 }
 
 static int await_nops(void *arg)
@@ -72,28 +59,244 @@ static int await_nops(void *arg)
 
 enum { TASKLETS = 1000 };
 
-/* liburing from 2.6 on sets rings up without the array of indexes, and leaves
- * its pointer NULL. */
+/* A ring without the array of indexes, where the kernel has such. */
 START_TEST(ring_without_an_array)
 {
 	char byte = 0;
-	ssize_t written;
 	int n_done = 0;
 	int fds[2];
 
-	without_array = true;
 	ck_assert_int_eq(pipe(fds), 0);
-	written = weft_write(fds[1], "x", 1);
-	if (written == -EINVAL)
-		return; /* a kernel older than 6.6: no such ring to be had */
-	ck_assert_int_eq(written, 1);
-	ck_assert_int_eq(n_without_array, 1);
+	ck_assert_int_eq(weft_write(fds[1], "x", 1), 1);
 	ck_assert_int_eq(weft_read(fds[0], &byte, 1), 1);
 	ck_assert_int_eq(byte, 'x');
 	for (int i = 0; i < TASKLETS; i++)
 		weft_spawn(await_nops, &n_done);
 	ck_assert_int_eq(weft_run(), 0);
 	ck_assert_int_eq(n_done, 20 * TASKLETS);
+	if (!n_without_array)
+		fprintf(stderr, "this kernel has no rings without an array\n");
+}
+END_TEST
+
+/* --- no descriptor left --- */
+
+static int fds_for_child[2];
+
+/* Leaves @n descriptors from @next on, which is the lowest that is free. */
+static void limit_descriptors(int next, int n)
+{
+	struct rlimit limit;
+
+	EXPECT(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = (rlim_t)(next + n);
+	EXPECT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+static int write_later(void *arg)
+{
+	(void)arg;
+	weft_sleep(WEFT_MILLISECOND);
+	return (int)write(fds_for_child[1], "x", 1);
+}
+
+/* What is to wake a thread out of its ring is there with it, or the ring is not:
+ * an error of the call. When there are descriptors again, all goes well. */
+static int io_with_few_descriptors(void)
+{
+	char byte;
+	int next;
+
+	EXPECT(pipe(fds_for_child) == 0);
+	next = dup(STDERR_FILENO);
+	close(next);
+	for (int n = 0; n < 2; n++) {
+		limit_descriptors(next, n);
+		EXPECT(weft_read(fds_for_child[0], &byte, 1) == -EMFILE);
+		EXPECT(weft_sleep(WEFT_MILLISECOND) == 0);
+	}
+	limit_descriptors(next, 2);
+	weft_spawn(write_later, NULL);
+	EXPECT(weft_read(fds_for_child[0], &byte, 1) == 1);
+	return 0;
+}
+
+START_TEST(doorbell_comes_with_the_ring)
+{
+	static const char *const ways[] = { "eventfd", "msg_ring_sqe" };
+	char errors[256];
+
+	setenv("WEFT_WAKE", ways[_i], 1);
+	ck_assert_msg(
+		in_child(io_with_few_descriptors, errors, sizeof errors) == 0,
+		"%s", errors);
+}
+END_TEST
+
+static int post(void *semaphore)
+{
+	return weft_semaphore_post(semaphore);
+}
+
+static void *post_from_a_thread(void *semaphore)
+{
+	weft_spawn(post, semaphore);
+	weft_run();
+	return NULL;
+}
+
+/* By a message through the waker's ring too; to a thread that has I/O in flight. */
+START_TEST(wakes_by_every_doorbell)
+{
+	static const char *const ways[] = { "auto", "futex", "msg_ring",
+					    "eventfd", "msg_ring_sqe" };
+	weft_semaphore semaphore = WEFT_SEMAPHORE_INIT(0);
+	weft_tasklet reader;
+
+	setenv("WEFT_WAKE", ways[_i], 1);
+	ck_assert_int_eq(pipe(fds_for_child), 0);
+	reader = weft_spawn(write_later, NULL);
+	weft_pump();
+	for (int i = 0; i < 20; i++) {
+		pthread_t thread = start_thread(post_from_a_thread, &semaphore);
+
+		ck_assert_int_eq(weft_semaphore_wait(&semaphore), 0);
+		join_thread(thread);
+	}
+	weft_tasklet_join(reader);
+}
+END_TEST
+
+/* --- nobody to do the work --- */
+
+static char folder[] = "/tmp/weft-engine-XXXXXX";
+static char path[sizeof folder + 8];
+
+static void make_folder(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chmod(folder, 0777), 0);
+	snprintf(path, sizeof path, "%s/file", folder);
+}
+
+static int create(void)
+{
+	struct io_uring_sqe sqe = { 0 };
+
+	io_uring_prep_openat(&sqe, AT_FDCWD, path, O_CREAT | O_RDWR | O_CLOEXEC,
+			     0600);
+	return weft_await(&sqe);
+}
+
+/* The user may have no more threads, the kernel's for I/O included. */
+static int io_without_workers(void)
+{
+	struct rlimit limit = { 1, 1 };
+	struct io_uring_sqe sqe = { 0 };
+	char byte = 0;
+
+	if (geteuid() == 0)
+		EXPECT(setresuid(61234, 61234, 61234) == 0);
+	EXPECT(setrlimit(RLIMIT_NPROC, &limit) == 0);
+	for (int i = 0; i < 3; i++) {
+		int fd = create();
+
+		EXPECT(fd >= 0);
+		io_uring_prep_fsync(&sqe, fd, 0);
+		EXPECT(weft_await(&sqe) == 0);
+		io_uring_prep_write(&sqe, fd, "ab", 2, 0);
+		sqe.flags |= IOSQE_ASYNC;
+		EXPECT(weft_await(&sqe) == 2);
+		memset(&sqe, 0, sizeof sqe);
+		io_uring_prep_read(&sqe, fd, &byte, 1, 1);
+		sqe.flags |= IOSQE_ASYNC;
+		EXPECT(weft_await(&sqe) == 1);
+		EXPECT(byte == 'b');
+		memset(&sqe, 0, sizeof sqe);
+		io_uring_prep_fallocate(&sqe, fd, 0, 0, 100);
+		EXPECT(weft_await(&sqe) == 0);
+		EXPECT(weft_close(fd) == 0);
+		EXPECT(fcntl(fd, F_GETFD) < 0);
+		io_uring_prep_unlink(&sqe, path, 0);
+		EXPECT(weft_await(&sqe) == 0);
+		EXPECT(weft_await(&sqe) == -ENOENT);
+	}
+	/* There is nobody to wait for what may never come. */
+	EXPECT(pipe(fds_for_child) == 0);
+	memset(&sqe, 0, sizeof sqe);
+	io_uring_prep_read(&sqe, fds_for_child[0], &byte, 1, (uint64_t)-1);
+	sqe.flags |= IOSQE_ASYNC;
+	EXPECT(weft_await(&sqe) == -EAGAIN);
+	return 0;
+}
+
+START_TEST(no_workers)
+{
+	char errors[256];
+
+	make_folder();
+	ck_assert_msg(in_child(io_without_workers, errors, sizeof errors) == 0,
+		      "%s", errors);
+	rmdir(folder);
+}
+END_TEST
+
+static void ignore(int signal)
+{
+	(void)signal;
+}
+
+/* Signals keep the kernel from making a thread for the work. Nobody was killed, so
+ * nobody is told so. */
+START_TEST(signals_all_the_time)
+{
+	struct sigaction action = { .sa_handler = ignore,
+				    .sa_flags = SA_RESTART };
+	struct itimerval often = { { 0, 100 }, { 0, 100 } };
+	int n_failed = 0;
+
+	make_folder();
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < 500; i++) {
+		int fd = create();
+
+		n_failed += fd < 0;
+		if (fd >= 0)
+			n_failed += weft_close(fd) != 0;
+		unlink(path);
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+	rmdir(folder);
+	ck_assert_int_eq(n_failed, 0);
+}
+END_TEST
+
+/* --- more than one completion --- */
+
+/* A zero-copy send returns its result when the kernel has let go of the memory. */
+START_TEST(zero_copy_returns_after_its_notification)
+{
+	static char bytes[1 << 14], in[1 << 14];
+	struct io_uring_sqe sqe = { 0 };
+	struct weft_stats stats;
+	int fds[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	for (int i = 0; i < 10; i++) {
+		int rc;
+
+		memset(bytes, 'a' + i, sizeof bytes);
+		io_uring_prep_send_zc(&sqe, fds[0], bytes, sizeof bytes, 0, 0);
+		rc = weft_await(&sqe);
+		if (rc == -EINVAL || rc == -EOPNOTSUPP)
+			return; /* a kernel or a kind of socket without */
+		ck_assert_int_eq(rc, sizeof bytes);
+		ck_assert_int_eq(weft_read(fds[1], in, sizeof in), sizeof in);
+		ck_assert_mem_eq(in, bytes, sizeof in);
+	}
+	ck_assert_int_eq(weft_stats(0, &stats), 0);
+	ck_assert_uint_eq(stats.stray_completions, 0);
 }
 END_TEST
 
@@ -101,8 +304,13 @@ int main(void)
 {
 	Suite *s = suite_create("engine");
 
-	if (lacks_io_uring())
+	if (!have_io_uring())
 		return SKIPPED;
 	add_case(s, "set-up", ring_without_an_array);
+	add_loop(s, "no descriptor left", doorbell_comes_with_the_ring, 2);
+	add_loop(s, "doorbells", wakes_by_every_doorbell, 5);
+	add_case(s, "nobody to do the work", no_workers, signals_all_the_time);
+	add_case(s, "more than one completion",
+		 zero_copy_returns_after_its_notification);
 	return run_suite(s);
 }

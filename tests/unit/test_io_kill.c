@@ -169,6 +169,146 @@ START_TEST(io_under_a_trap)
 }
 END_TEST
 
+/* --- I/O of those who must not wait, while somebody waits --- */
+
+static weft_channel *x;
+static weft_tasklet receiver;
+static ssize_t said;
+
+static int receive(void *arg)
+{
+	(void)arg;
+	return weft_channel_receive(x, NULL);
+}
+
+static void write_when_told(weft_tasklet from, weft_tasklet to, void *ctx)
+{
+	(void)to;
+	(void)ctx;
+	if (said || !weft_tasklet_equal(from, receiver))
+		return;
+	said = weft_write(ends[1], "a", 1);
+	(void)weft_read(ends[0], buffer, sizeof buffer);
+	(void)weft_read(ends[0], buffer, sizeof buffer);
+}
+
+/* In a callback about a tasklet that is about to wait: its wait is as before. */
+START_TEST(io_in_a_schedule_callback)
+{
+	ck_assert_int_eq(pipe(ends), 0);
+	x = weft_channel_new(0, 0);
+	receiver = weft_spawn(receive, NULL);
+	weft_set_schedule_callback(write_when_told, NULL);
+	weft_schedule();
+	weft_set_schedule_callback(NULL, NULL);
+	ck_assert(said == 1 || said == -EPERM);
+	ck_assert_int_eq(weft_channel_balance(x), -1);
+	ck_assert_int_eq(weft_tasklet_state(receiver), WEFT_BLOCKED);
+	ck_assert_int_eq(weft_tasklet_kill(receiver, WEFT_PENDING), 0);
+	ck_assert_int_eq(weft_tasklet_join(receiver), -ECANCELED);
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+	weft_channel_unref(x);
+}
+END_TEST
+
+static weft_tasklet fresh;
+
+static void write_about_it(weft_tasklet t, int result, void *ctx)
+{
+	(void)t;
+	(void)result;
+	(void)ctx;
+	said = weft_write(ends[1], "a", 1);
+}
+
+static void *raise_on_it(void *arg)
+{
+	until_parked(*(uint64_t *)arg);
+	weft_tasklet_raise(fresh, EIO, 0);
+	return NULL;
+}
+
+/* An error handler writes about a tasklet that another thread has ended, while
+ * main waits for something else. */
+START_TEST(io_in_an_error_handler)
+{
+	struct weft_tasklet_options paused = { .paused = true };
+	uint64_t id = weft_thread_id();
+	struct weft_deadline d;
+	pthread_t thread;
+
+	ck_assert_int_eq(pipe(ends), 0);
+	x = weft_channel_new(0, 0);
+	weft_set_error_handler(write_about_it, NULL);
+	fresh = weft_spawn_with(&paused, receive, NULL);
+	thread = start_thread(raise_on_it, &id);
+	weft_deadline_begin(&d, weft_now() + 300 * WEFT_MILLISECOND);
+	ck_assert_int_eq(weft_channel_receive(x, NULL), -ETIMEDOUT);
+	ck_assert(weft_deadline_end(&d));
+	join_thread(thread);
+	ck_assert(said == 1 || said == -EPERM);
+	weft_channel_unref(x);
+}
+END_TEST
+
+/* --- the end of a thread --- */
+
+static int n_reads;
+
+static void read_at_the_end(void *persistent)
+{
+	do
+		results[0] = (int)weft_read(ends[0], buffer, 1);
+	while (persistent && results[0] == -ECANCELED && ++n_reads);
+}
+
+static int wait_with_deferred_read(void *arg)
+{
+	weft_defer(read_at_the_end, arg);
+	return weft_schedule_remove();
+}
+
+static void *leave_it(void *arg)
+{
+	weft_spawn(wait_with_deferred_read, arg);
+	weft_schedule();
+	return NULL;
+}
+
+/* A shielded read of what never comes is taken back in the end; one who then does
+ * nothing but read again is left behind. */
+START_TEST(shielded_read_at_the_end_of_a_thread)
+{
+	ck_assert_int_eq(pipe(ends), 0);
+	join_thread(start_thread(leave_it, _i ? &n_reads : NULL));
+	ck_assert_int_eq(results[0], -ECANCELED);
+	if (_i)
+		ck_assert_int_ge(n_reads, 1);
+}
+END_TEST
+
+/* What main has deferred does I/O all the same. */
+static void write_at_the_end(void *arg)
+{
+	(void)arg;
+	said = weft_write(ends[1], "a", 1);
+}
+
+static void *leave_it_and_write(void *arg)
+{
+	weft_defer(write_at_the_end, NULL);
+	return leave_it(arg);
+}
+
+START_TEST(deferred_by_main_after_a_shielded_read)
+{
+	ck_assert_int_eq(pipe(ends), 0);
+	join_thread(start_thread(leave_it_and_write, NULL));
+	ck_assert_int_eq(results[0], -ECANCELED);
+	ck_assert_int_eq(said, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("io_kill");
@@ -180,5 +320,9 @@ int main(void)
 		 accept_is_interrupted);
 	add_case(s, "close", killed_one_closes);
 	add_loop(s, "trap", io_under_a_trap, 2);
+	add_case(s, "somebody waits", io_in_a_schedule_callback,
+		 io_in_an_error_handler);
+	add_loop(s, "end of a thread", shielded_read_at_the_end_of_a_thread, 2);
+	add_case(s, "end of a thread", deferred_by_main_after_a_shielded_read);
 	return run_suite(s);
 }

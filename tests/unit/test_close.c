@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weft_close(): it always closes, it ends the calls of this thread that were made
+ * with that descriptor's number and no others, and it keeps only its caller
+ * waiting.
+ */
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <weft.h>
+#include <weft/uring.h>
+
+#include "allocation.h"
+#include "support.h"
+
+static bool is_closed(int fd)
+{
+	return fcntl(fd, F_GETFD) < 0 && errno == EBADF;
+}
+
+struct call {
+	int fd;
+	ssize_t rc;
+	int n_tries;
+};
+
+static const ssize_t STILL_WAITS = -999;
+
+static int receive(void *arg)
+{
+	struct call *c = arg;
+	char byte;
+
+	c->n_tries++;
+	c->rc = weft_recv(c->fd, &byte, 1, 0);
+	return 0;
+}
+
+/* Does not take -ECANCELED for an answer. */
+static int receive_again(void *arg)
+{
+	struct call *c = arg;
+
+	do
+		receive(c);
+	while (c->rc == -ECANCELED && c->n_tries < 100);
+	return 0;
+}
+
+static struct call start_call(int fd)
+{
+	return (struct call){ .fd = fd, .rc = STILL_WAITS };
+}
+
+static void make_sockets(int fds[2])
+{
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+}
+
+/* --- whose calls end --- */
+
+/* Of two descriptors of one socket, only the calls of the closed one end. */
+START_TEST(closing_a_duplicate)
+{
+	int fds[2], copy;
+	struct call on_fd, on_copy;
+
+	make_sockets(fds);
+	copy = dup(fds[0]);
+	on_fd = start_call(fds[0]);
+	on_copy = start_call(copy);
+	weft_spawn(receive, &on_fd);
+	weft_spawn(receive, &on_copy);
+	ck_assert_int_eq(weft_pump(), 2);
+	ck_assert_int_eq(weft_close(copy), 0);
+	weft_pump();
+	ck_assert_int_eq(on_copy.rc, -ECANCELED);
+	ck_assert_int_eq(on_fd.rc, STILL_WAITS);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(on_fd.rc, 1);
+}
+END_TEST
+
+/* Whatever their numbers have in common. */
+START_TEST(closing_an_unused_duplicate)
+{
+	static const int distances[] = { 64, 512, 1024, 4096, 8192, 100000 };
+	struct rlimit limit = { 1 << 17, 1 << 17 };
+	struct call on_fd;
+	int fds[2], copy;
+
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	make_sockets(fds);
+	on_fd = start_call(fds[0]);
+	weft_spawn(receive, &on_fd);
+	ck_assert_int_eq(weft_pump(), 1);
+	copy = fcntl(fds[0], F_DUPFD_CLOEXEC, fds[0] + distances[_i]);
+	if (copy < 0)
+		return; /* the limit is not ours to raise */
+	ck_assert_int_eq(weft_close(copy), 0);
+	weft_pump();
+	ck_assert_int_eq(on_fd.rc, STILL_WAITS);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(on_fd.rc, 1);
+}
+END_TEST
+
+/* Also for numbers that the first calls of a thread were far below. */
+START_TEST(calls_on_large_numbers)
+{
+	struct rlimit limit = { 1 << 17, 1 << 17 };
+	struct call small, large;
+	int fds[2], copy;
+
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	make_sockets(fds);
+	copy = fcntl(fds[0], F_DUPFD_CLOEXEC, 60000);
+	if (copy < 0)
+		return; /* the limit is not ours to raise */
+	small = start_call(fds[0]);
+	large = start_call(copy);
+	weft_spawn(receive, &small);
+	weft_spawn(receive, &large);
+	ck_assert_int_eq(weft_pump(), 2);
+	ck_assert_int_eq(weft_close(fds[0]), 0);
+	weft_pump();
+	ck_assert_int_eq(small.rc, -ECANCELED);
+	ck_assert_int_eq(large.rc, STILL_WAITS);
+	ck_assert_int_eq(weft_close(copy), 0);
+	weft_pump();
+	ck_assert_int_eq(large.rc, -ECANCELED);
+	/* numbers that are none */
+	ck_assert_int_eq(weft_close(-1), -EBADF);
+	ck_assert_int_eq(weft_close(-2), -EBADF);
+	ck_assert_int_eq(weft_close(INT32_MAX), -EBADF);
+	ck_assert_int_eq(weft_close(INT32_MIN), -EBADF);
+	small = start_call(INT32_MAX);
+	receive(&small);
+	ck_assert_int_eq(small.rc, -EBADF);
+	small = start_call(INT32_MIN);
+	receive(&small);
+	ck_assert_int_eq(small.rc, -EBADF);
+}
+END_TEST
+
+/* Nobody can begin a call between the cancellation and the close. */
+START_TEST(no_call_in_between)
+{
+	struct call again, late;
+	char byte;
+	int fds[2];
+
+	make_sockets(fds);
+	again = start_call(fds[0]);
+	late = start_call(fds[0]);
+	weft_spawn(receive_again, &again);
+	ck_assert_int_eq(weft_pump(), 1);
+	weft_spawn(receive_again, &late);
+	ck_assert_int_eq(weft_close(fds[0]), 0);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(again.rc, -EBADF);
+	ck_assert_int_eq(again.n_tries, 2);
+	ck_assert_int_eq(late.rc, -EBADF);
+	/* the peer's end, as soon as close has returned */
+	ck_assert_int_eq(recv(fds[1], &byte, 1, MSG_DONTWAIT), 0);
+}
+END_TEST
+
+static int close_it(void *fd)
+{
+	return weft_close(*(int *)fd);
+}
+
+/* Calls that were begun but not yet handed to the kernel end, too. */
+START_TEST(calls_not_yet_handed_in)
+{
+	struct call c;
+	weft_tasklet closer;
+	char byte;
+	int fds[2];
+
+	make_sockets(fds);
+	c = start_call(fds[0]);
+	weft_spawn(receive_again, &c);
+	closer = weft_spawn(close_it, &fds[0]);
+	ck_assert_int_eq(weft_tasklet_join(closer), 0);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(c.rc, -EBADF);
+	ck_assert_int_eq(recv(fds[1], &byte, 1, MSG_DONTWAIT), 0);
+}
+END_TEST
+
+/* --- it always closes --- */
+
+enum { MANY = 64 };
+
+/* Also if there is no memory. */
+START_TEST(close_without_memory)
+{
+	struct call calls[MANY];
+	int fds[2], other[2], rc[2];
+	int file = open("/proc/self/exe", O_RDONLY);
+
+	make_sockets(fds);
+	make_sockets(other);
+	for (int i = 0; i < MANY; i++) {
+		calls[i] = start_call(fds[0]);
+		weft_spawn(receive, &calls[i]);
+	}
+	ck_assert_int_eq(weft_pump(), MANY);
+	fail_allocations_after(0);
+	rc[0] = weft_close(other[0]);
+	rc[1] = weft_close(file);
+	weft_close(fds[0]);
+	fail_allocations_after(-1);
+	ck_assert_int_eq(rc[0], 0);
+	ck_assert_int_eq(rc[1], 0);
+	ck_assert(is_closed(other[0]));
+	ck_assert(is_closed(file));
+	ck_assert(is_closed(fds[0]));
+	ck_assert_int_eq(weft_run(), 0);
+	for (int i = 0; i < MANY; i++)
+		ck_assert_int_eq(calls[i].rc, -ECANCELED);
+}
+END_TEST
+
+static int fd_to_close, rc_of_close;
+
+static void close_when_told(weft_tasklet from, weft_tasklet to, void *ctx)
+{
+	(void)from;
+	(void)to;
+	(void)ctx;
+	if (fd_to_close < 0)
+		return;
+	rc_of_close = weft_close(fd_to_close);
+	fd_to_close = -1;
+}
+
+static int open_of_kind(int kind)
+{
+	int fds[2];
+
+	switch (kind) {
+	case 0:
+		return open("/proc/self/exe", O_RDONLY);
+	case 1:
+		return open("/", O_RDONLY | O_DIRECTORY);
+	case 2:
+		return open("/dev/null", O_RDWR);
+	case 3:
+		return posix_openpt(O_RDWR | O_NOCTTY);
+	case 4:
+		ck_assert_int_eq(pipe(fds), 0);
+		close(fds[1]);
+		return fds[0];
+	case 5:
+		make_sockets(fds);
+		close(fds[1]);
+		return fds[0];
+	default:
+		return (int)syscall(SYS_io_uring_setup, 4,
+				    &(struct io_uring_params){ 0 });
+	}
+}
+
+enum { KINDS = 7 };
+
+static int do_nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+/* Every kind of descriptor, a ring's too, is closed: by a tasklet, by one that must
+ * not block, by one that must not switch, in a callback. */
+START_TEST(every_kind_is_closed)
+{
+	int kind = _i % KINDS;
+	int how = _i / KINDS;
+	struct call c = start_call(-1);
+	int fd, rc;
+
+	receive(&c); /* there is a ring, which takes no number later */
+	fd = open_of_kind(kind);
+	if (fd < 0)
+		return; /* a machine without */
+	if (how == 1)
+		weft_set_block_trap(true);
+	if (how == 2)
+		weft_switch_trap(1);
+	if (how == 3) {
+		fd_to_close = fd;
+		weft_set_schedule_callback(close_when_told, NULL);
+		weft_spawn(do_nothing, NULL);
+		weft_schedule();
+		rc = rc_of_close;
+	} else {
+		rc = weft_close(fd);
+	}
+	ck_assert_int_eq(rc, 0);
+	ck_assert(is_closed(fd));
+}
+END_TEST
+
+/* Without a descriptor left for a duplicate. */
+START_TEST(close_without_descriptors)
+{
+	struct rlimit limit = { 0, 0 };
+	int fd = posix_openpt(O_RDWR | O_NOCTTY);
+
+	if (fd < 0)
+		return; /* a machine without */
+	limit.rlim_cur = limit.rlim_max = (rlim_t)fd + 1;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(weft_close(fd), 0);
+	ck_assert(is_closed(fd));
+}
+END_TEST
+
+/* --- who waits --- */
+
+static void connect_over_tcp(int fds[2])
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	socklen_t size = sizeof in;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&in, size), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&in, &size),
+			 0);
+	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(connect(fds[0], (struct sockaddr *)&in, size), 0);
+	fds[1] = accept(listener, NULL, NULL);
+	ck_assert_int_ge(fds[1], 0);
+	close(listener);
+}
+
+struct closer {
+	int fd;
+	int rc;
+	bool is_done;
+};
+
+static int close_and_note(void *arg)
+{
+	struct closer *c = arg;
+
+	c->rc = weft_close(c->fd);
+	c->is_done = true;
+	return 0;
+}
+
+/* A socket that lingers for half a minute with bytes that its peer does not read:
+ * its closer waits for them, and nobody else. */
+START_TEST(lingering_keeps_the_tasklet_only)
+{
+	static char bytes[1 << 16];
+	struct linger linger = { .l_onoff = 1, .l_linger = 30 };
+	struct closer c = { .rc = 1 };
+	int fds[2];
+
+	connect_over_tcp(fds);
+	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_LINGER, &linger,
+				    sizeof linger),
+			 0);
+	while (send(fds[0], bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+		;
+	c.fd = fds[0];
+	weft_spawn(close_and_note, &c);
+	for (int i = 0; i < 100; i++)
+		weft_schedule();
+	ck_assert(is_closed(fds[0]));
+	ck_assert(!c.is_done);
+	while (recv(fds[1], bytes, sizeof bytes, 0) > 0)
+		;
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert(c.is_done);
+	ck_assert_int_eq(c.rc, 0);
+}
+END_TEST
+
+/* --- what it costs --- */
+
+enum { IDLE = 2000 };
+
+/* Nothing is asked of the kernel for what else is in flight. */
+START_TEST(idle_calls_cost_a_close_nothing)
+{
+	struct rlimit limit = { 1 << 15, 1 << 15 };
+	int n = many_tasklets(IDLE);
+	struct call *calls = calloc((size_t)n, sizeof *calls);
+	struct weft_stats before, after;
+	int fds[2];
+
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	for (int i = 0; i < n; i++) {
+		make_sockets(fds);
+		calls[i] = start_call(fds[0]);
+		weft_spawn(receive, &calls[i]);
+	}
+	ck_assert_int_eq(weft_pump(), n);
+	ck_assert_int_eq(weft_stats(0, &before), 0);
+	for (int i = 0; i < 3000; i++) {
+		make_sockets(fds);
+		ck_assert_int_eq(weft_close(fds[0]), 0);
+		ck_assert_int_eq(weft_close(fds[1]), 0);
+	}
+	ck_assert_int_eq(weft_stats(0, &after), 0);
+	ck_assert_uint_eq(after.cancels, before.cancels);
+	ck_assert_uint_eq(after.operations, before.operations);
+	ck_assert_uint_eq(after.submits, before.submits);
+	/* and each of them costs one cancellation */
+	for (int i = 0; i < n; i++)
+		ck_assert_int_eq(weft_close(calls[i].fd), 0);
+	ck_assert_int_eq(weft_stats(0, &after), 0);
+	ck_assert_uint_eq(after.cancels, before.cancels + (uint64_t)n);
+	ck_assert_int_eq(weft_run(), 0);
+	for (int i = 0; i < n; i++)
+		ck_assert_int_eq(calls[i].rc, -ECANCELED);
+	free(calls);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("close");
+
+	if (!have_io_uring())
+		return SKIPPED;
+	add_case(s, "whose calls end", closing_a_duplicate,
+		 calls_on_large_numbers, no_call_in_between,
+		 calls_not_yet_handed_in);
+	add_loop(s, "whose calls end", closing_an_unused_duplicate, 6);
+	add_case(s, "always", close_without_memory, close_without_descriptors);
+	add_loop(s, "always", every_kind_is_closed, (size_t)KINDS * 4);
+	add_case(s, "who waits", lingering_keeps_the_tasklet_only);
+	add_case(s, "cost", idle_calls_cost_a_close_nothing);
+	return run_suite(s);
+}
