@@ -259,9 +259,10 @@ static int carry_out(const struct io_uring_sqe *sqe)
 static NOINLINE int see_through(struct scheduler *s, struct ring_wait *wait,
 				bool must_not_wait)
 {
+	int n_cancelled = 0;
 	int rc = 0;
 
-	for (int i = 0; is_cut_short(wait->res) && !rc; i++) {
+	while (is_cut_short(wait->res) && !rc) {
 		/* For a kill or a raise, and the call fails with that, or for a
 		 * close of the descriptor. */
 		if (wait->operation.is_called_back) {
@@ -277,7 +278,10 @@ static NOINLINE int see_through(struct scheduler *s, struct ring_wait *wait,
 		if (!must_not_wait &&
 		    (rc = weft__interruption(peek(s->current))))
 			return rc;
-		if (i == TRIES || !s->engine.is_ready) {
+		/* Signals come to an end; the kernel may be without threads for
+		 * good. */
+		n_cancelled += wait->res == -ECANCELED;
+		if (n_cancelled == TRIES || !s->engine.is_ready) {
 			wait->res = carry_out(&wait->sqe);
 			return 0;
 		}

@@ -123,6 +123,7 @@ static int close_some_way(struct scheduler *s, int fd)
 	if (weft__engine_is_busy(&s->engine, fd)) {
 		weft__engine_cancel_fd(&s->engine, fd);
 		weft__engine_flush(&s->engine);
+		weft__note_runnable(s);
 	}
 	switch (way) {
 	case BY_RING:

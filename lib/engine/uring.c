@@ -69,8 +69,8 @@ enum {
 	 * where it can be cut down, as large as makes a difference. */
 	CQ_FACTOR_AT_FIRST = 32,
 	CQ_FACTOR_FOR_GOOD = 16,
-	/* Heads of lists at first, a page of them, and at most: the highest
-	 * number of a descriptor, as the kernel comes. */
+	/* Heads of lists at first, a page of them, and at most: as many as a
+	 * process can have descriptors, unless fs.nr_open was raised. */
 	FIRST_HEADS = 512,
 	MOST_HEADS = 1 << 20,
 	/* Entries of one poll: a stream of completions must not hold it up. */
@@ -148,8 +148,8 @@ static NOINLINE void grow_heads(struct engine *e, int fd)
 	size_t n = e->n_heads ? e->n_heads : FIRST_HEADS;
 	void *heads;
 
-	if (fd < -1 || fd + 1 >= MOST_HEADS)
-		return; /* no descriptor of any file */
+	if (fd < -1 || fd >= MOST_HEADS)
+		return;
 	while (n <= (size_t)fd + 1)
 		n *= 2;
 	if (e->n_heads)
@@ -254,6 +254,12 @@ static int set_up_as(struct io_uring *ring, unsigned flags, unsigned entries)
 		close(fd);
 		return rc;
 	}
+	/* To be on the safe side, a kernel that has cut a queue down says that it
+	 * holds completions back, and goes on saying so until the first one that
+	 * it does hold back: the thread would not sleep. Nothing is in flight. */
+	IO_URING_WRITE_ONCE(*ring->sq.kflags, 0);
+	/* Which of these that call fills in depends on the liburing. */
+	ring->ring_fd = ring->enter_ring_fd = fd;
 	ring->flags = p.flags;
 	ring->features = p.features;
 	return 0;

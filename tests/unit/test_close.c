@@ -440,7 +440,7 @@ int main(void)
 {
 	Suite *s = suite_create("close");
 
-	if (!have_io_uring())
+	if (lacks_io_uring())
 		return SKIPPED;
 	add_case(s, "whose calls end", closing_a_duplicate,
 		 calls_on_large_numbers, no_call_in_between,

@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <termios.h>
 #include <unistd.h>
 #include <weft.h>
 #include <weft/uring.h>
@@ -33,13 +36,18 @@ int __wrap_io_uring_queue_mmap(int fd, struct io_uring_params *p,
 
 static int n_without_array;
 
-/* As liburing from 2.6 on does it; older ones leave a pointer to somewhere. */
+/* As newer liburings do it: from 2.6 on there is no pointer to an array that is
+ * not there, and of the ring itself this call fills in the mappings alone. */
 int __wrap_io_uring_queue_mmap(int fd, struct io_uring_params *p,
 			       struct io_uring *ring)
 {
 	int rc = __real_io_uring_queue_mmap(fd, p, ring);
 
-	if (rc == 0 && p->flags & IORING_SETUP_NO_SQARRAY) {
+	if (rc)
+		return rc;
+	ring->ring_fd = ring->enter_ring_fd = 0;
+	ring->flags = 0;
+	if (p->flags & IORING_SETUP_NO_SQARRAY) {
 		ring->sq.array = NULL;
 		n_without_array++;
 	}
@@ -145,6 +153,14 @@ static void *post_from_a_thread(void *semaphore)
 	return NULL;
 }
 
+static int read_a_byte(void *arg)
+{
+	char byte;
+
+	(void)arg;
+	return (int)weft_read(fds_for_child[0], &byte, 1);
+}
+
 /* By a message through the waker's ring too; to a thread that has I/O in flight. */
 START_TEST(wakes_by_every_doorbell)
 {
@@ -155,15 +171,41 @@ START_TEST(wakes_by_every_doorbell)
 
 	setenv("WEFT_WAKE", ways[_i], 1);
 	ck_assert_int_eq(pipe(fds_for_child), 0);
-	reader = weft_spawn(write_later, NULL);
-	weft_pump();
+	reader = weft_spawn(read_a_byte, NULL);
+	ck_assert_int_eq(weft_pump(), 1);
 	for (int i = 0; i < 20; i++) {
 		pthread_t thread = start_thread(post_from_a_thread, &semaphore);
 
 		ck_assert_int_eq(weft_semaphore_wait(&semaphore), 0);
 		join_thread(thread);
 	}
+	ck_assert_int_eq(write(fds_for_child[1], "x", 1), 1);
+	ck_assert_int_eq(weft_tasklet_join(reader), 1);
+}
+END_TEST
+
+static void *wait_in_the_ring(void *id)
+{
+	weft_tasklet reader = weft_spawn(read_a_byte, NULL);
+
+	atomic_store((_Atomic(uint64_t) *)id, weft_thread_id());
 	weft_tasklet_join(reader);
+	return NULL;
+}
+
+/* A thread whose only operation waits sleeps, from the first moment of its ring. */
+START_TEST(sleeps_with_the_first_operation)
+{
+	_Atomic(uint64_t) id = 0;
+	pthread_t thread;
+
+	ck_assert_int_eq(pipe(fds_for_child), 0);
+	thread = start_thread(wait_in_the_ring, &id);
+	while (!atomic_load(&id))
+		sched_yield();
+	until_parked(atomic_load(&id));
+	ck_assert_int_eq(write(fds_for_child[1], "x", 1), 1);
+	join_thread(thread);
 }
 END_TEST
 
@@ -272,6 +314,80 @@ START_TEST(signals_all_the_time)
 }
 END_TEST
 
+enum { TTY_BYTES = 1 << 18 };
+
+struct tty {
+	int fd;
+	size_t n;
+	int n_cut_short; /* calls that returned -EINTR or -ECANCELED */
+	int error;
+};
+
+static int write_to_tty(void *arg)
+{
+	static const char bytes[1 << 12];
+	struct tty *t = arg;
+
+	while (t->n < TTY_BYTES) {
+		ssize_t rc = weft_write(t->fd, bytes, sizeof bytes);
+
+		t->n_cut_short += rc == -EINTR || rc == -ECANCELED;
+		if (rc > 0)
+			t->n += (size_t)rc;
+		else if (rc != -EINTR && rc != -ECANCELED)
+			return t->error = (int)rc;
+	}
+	return 0;
+}
+
+static int read_from_tty(void *arg)
+{
+	static char bytes[1 << 12];
+	struct tty *t = arg;
+
+	while (t->n < TTY_BYTES) {
+		ssize_t rc = weft_read(t->fd, bytes, sizeof bytes);
+
+		t->n_cut_short += rc == -EINTR || rc == -ECANCELED;
+		if (rc > 0)
+			t->n += (size_t)rc;
+		else if (rc != -EINTR && rc != -ECANCELED)
+			return t->error = (int)rc;
+	}
+	return 0;
+}
+
+/* No call ends because of a signal, on terminals either. */
+START_TEST(signals_while_a_terminal_is_written_to)
+{
+	struct sigaction action = { .sa_handler = ignore };
+	struct itimerval often = { { 0, 100 }, { 0, 100 } };
+	struct tty out = { 0 }, in = { 0 };
+	struct termios raw;
+
+	in.fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (in.fd < 0 || grantpt(in.fd) || unlockpt(in.fd))
+		return; /* a machine without */
+	out.fd = open(ptsname(in.fd), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (out.fd < 0)
+		return;
+	ck_assert_int_eq(tcgetattr(out.fd, &raw), 0);
+	cfmakeraw(&raw);
+	ck_assert_int_eq(tcsetattr(out.fd, TCSANOW, &raw), 0);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	weft_spawn(read_from_tty, &in);
+	weft_spawn(write_to_tty, &out);
+	ck_assert_int_eq(weft_run(), 0);
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+	ck_assert_int_eq(out.error, 0);
+	ck_assert_int_eq(in.error, 0);
+	ck_assert_int_eq(out.n_cut_short, 0);
+	ck_assert_int_eq(in.n_cut_short, 0);
+	ck_assert_uint_ge(in.n, TTY_BYTES);
+}
+END_TEST
+
 /* --- more than one completion --- */
 
 /* A zero-copy send returns its result when the kernel has let go of the memory. */
@@ -304,12 +420,14 @@ int main(void)
 {
 	Suite *s = suite_create("engine");
 
-	if (!have_io_uring())
+	if (lacks_io_uring())
 		return SKIPPED;
 	add_case(s, "set-up", ring_without_an_array);
 	add_loop(s, "no descriptor left", doorbell_comes_with_the_ring, 2);
+	add_case(s, "sleep", sleeps_with_the_first_operation);
 	add_loop(s, "doorbells", wakes_by_every_doorbell, 5);
-	add_case(s, "nobody to do the work", no_workers, signals_all_the_time);
+	add_case(s, "nobody to do the work", no_workers, signals_all_the_time,
+		 signals_while_a_terminal_is_written_to);
 	add_case(s, "more than one completion",
 		 zero_copy_returns_after_its_notification);
 	return run_suite(s);
