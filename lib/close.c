@@ -2,7 +2,8 @@
 /*
  * weft_close(): it always closes.
  *
- * First it cancels what this thread has in flight on the descriptor's number, and
+ * First it ends what helpers make of the file by its number, or are to make
+ * (position.c). Then it cancels what this thread has in flight on the number, and
  * hands that in; no other tasklet runs before the number is closed, so that nothing
  * can be begun on it in between.
  *
@@ -32,6 +33,7 @@
 
 #include "io.h"
 #include "offload.h"
+#include "position.h"
 #include "scheduler.h"
 
 enum way { AT_ONCE, BY_RING, BY_HELPER };
@@ -145,6 +147,7 @@ WEFT_API int weft_close(int fd)
 		return close_at_once(fd);
 	/* A tasklet that was killed, or is out of time, closes, too. */
 	was_deaf = weft__deafen(peek(s->current));
+	weft__end_transfers(s, fd);
 	rc = close_some_way(s, fd);
 	weft__undeafen(peek(s->current), was_deaf);
 	return rc;

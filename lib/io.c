@@ -63,7 +63,7 @@ WEFT_API int weft_await(const struct io_uring_sqe *sqe)
 
 /* Of what has no position, or by a thread of the kernel's. */
 static ssize_t await_transfer(struct scheduler *s, const struct transfer *t,
-			      enum way way)
+			      enum transfer_way way)
 {
 	struct io_uring_sqe sqe = { 0 };
 	ssize_t rc;
@@ -86,7 +86,7 @@ static ssize_t await_transfer(struct scheduler *s, const struct transfer *t,
 static ssize_t transfer(struct transfer *t)
 {
 	struct scheduler *s = weft__scheduler();
-	enum way way;
+	enum transfer_way way;
 	int rc;
 
 	if (unlikely(!s))

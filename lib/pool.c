@@ -599,8 +599,10 @@ bool weft__pool_withdraw(struct job *j)
 
 	pthread_mutex_lock(&pool.mutex);
 	is_taken = j->is_taken;
-	if (!is_taken)
+	if (!is_taken) {
 		take_out(&pool.crews[j->crew], j);
+		j->is_taken = true; /* not to be withdrawn again */
+	}
 	pthread_mutex_unlock(&pool.mutex);
 	return !is_taken;
 }

@@ -44,6 +44,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -177,6 +178,9 @@ static bool has_failed_to_try(ssize_t n)
 /* --- slow --- */
 
 struct slow {
+	struct errand errand;
+	struct slow *next, *prev; /* in the scheduler's list */
+	struct waiter *closers;   /* who waits for its end */
 	struct transfer *transfer;
 	unsigned gate;
 	off_t position;    /* where it has to be; -1: anywhere */
@@ -236,41 +240,75 @@ static void count_out_slow(unsigned gate)
 		n_slow--;
 }
 
-/* True: it was done, and its result is there. */
+static void enlist(struct scheduler *s, struct slow *slow)
+{
+	slow->prev = NULL;
+	slow->next = s->transfers;
+	if (slow->next)
+		slow->next->prev = slow;
+	s->transfers = slow;
+}
+
+static void unlist(struct scheduler *s, struct slow *slow)
+{
+	if (slow->prev)
+		slow->prev->next = slow->next;
+	else
+		s->transfers = slow->next;
+	if (slow->next)
+		slow->next->prev = slow->prev;
+}
+
+static void tell_closers(struct scheduler *s, struct slow *slow)
+{
+	struct waiter *next;
+
+	for (struct waiter *w = slow->closers; w; w = next) {
+		next = w->next;
+		weft__wake_local(s, w->task);
+	}
+}
+
+/* True: it was done, or called off by a close, and its result is there. Else *@rc is
+ * why it was not begun, or it was interrupted. */
 static bool move_slowly(struct scheduler *s, const struct file *f,
-			struct slow *slow, struct errand *e, int *rc)
+			struct slow *slow, int *rc)
 {
 	struct transfer *t = slow->transfer;
+	struct job *j = &slow->errand.job;
 
-	e->job.crew = CREW_FILES;
-	e->job.fn = move;
-	e->job.arg = slow;
-	e->job.key[0] =
+	j->crew = CREW_FILES;
+	j->fn = move;
+	j->arg = slow;
+	j->key[0] =
 		f->st.st_dev ^ (t->is_write ? 0 : ((uint64_t)t->fd + 1) << 40);
-	e->job.key[1] = S_ISBLK(f->st.st_mode) ? f->st.st_rdev : f->st.st_ino;
+	j->key[1] = S_ISBLK(f->st.st_mode) ? f->st.st_rdev : f->st.st_ino;
 	atomic_fetch_add(&gates[f->gate], SLOW); /* [position.1] */
 	n_slow++;
-	*rc = weft__run_errand(s, e);
+	enlist(s, slow);
+	*rc = weft__run_errand(s, &slow->errand);
+	unlist(s, slow);
+	tell_closers(s, slow);
 	count_out_slow(f->gate);
 	/* Which of the two it was is of no use to a reader of a file. */
 	if (*rc)
 		*rc = -ENOMEM;
 	if (slow->is_signalled)
 		raise(SIGXFSZ);
-	return !*rc && !e->waiter.called_off;
+	return !*rc && !slow->errand.waiter.called_off;
 }
 
 static ssize_t wait_for_helper(struct scheduler *s, const struct file *f,
 			       struct transfer *t)
 {
 	struct slow slow = { .transfer = t, .gate = f->gate, .position = -1 };
-	struct errand e = { .job.crew = CREW_FILES };
+	struct waiter *w = &slow.errand.waiter;
 	int rc = weft__may_wait(s);
 
 	if (rc)
 		return rc;
-	(void)move_slowly(s, f, &slow, &e, &rc);
-	return rc ? rc : weft__outcome(e.waiter.task, &e.waiter);
+	(void)move_slowly(s, f, &slow, &rc);
+	return rc ? rc : weft__outcome(w->task, w);
 }
 
 /* The first @n bytes have been read quickly. What interrupts the wait for others is
@@ -282,7 +320,6 @@ static ssize_t read_the_rest(struct scheduler *s, const struct file *f,
 				 .data = (char *)t->data + n,
 				 .count = t->count - (size_t)n };
 	struct slow slow = { .transfer = &rest, .gate = f->gate };
-	struct errand e = { .job.crew = CREW_FILES };
 	int rc;
 
 	slow.position = lseek(t->fd, 0, SEEK_CUR);
@@ -290,16 +327,81 @@ static ssize_t read_the_rest(struct scheduler *s, const struct file *f,
 		return n;
 	if (S_ISREG(f->st.st_mode) && slow.position >= f->st.st_size)
 		return n;
-	if (move_slowly(s, f, &slow, &e, &rc) && e.waiter.result > 0)
-		n += e.waiter.result;
+	if (move_slowly(s, f, &slow, &rc) && slow.errand.waiter.result > 0)
+		n += slow.errand.waiter.result;
 	return n;
+}
+
+/* --- a close --- */
+
+static bool is_waiting(const struct slow *slow)
+{
+	const struct waiter *w = &slow->errand.waiter;
+
+	return peek(w->task->state) == WEFT_BLOCKED && w->task->waiter == w;
+}
+
+static struct slow *find_transfer(struct scheduler *s, int fd)
+{
+	struct slow *slow = s->transfers;
+
+	while (slow && (slow->transfer->fd != fd || !is_waiting(slow)))
+		slow = slow->next;
+	return slow;
+}
+
+static bool take_closer_out(struct scheduler *s, struct waiter *w)
+{
+	(void)s;
+	(void)w;
+	return false; /* its wake will come, and nothing calls a close off */
+}
+
+static void describe_closer(const struct waiter *w, char *text, size_t size)
+{
+	(void)w;
+	snprintf(text, size, "waits for a transfer to end, to close its file");
+}
+
+static const struct wait_kind closes = { .cancel = take_closer_out,
+					 .describe = describe_closer };
+
+static void wait_for_end(struct scheduler *s, struct slow *slow)
+{
+	struct waiter w = { .task = peek(s->current),
+			    .owner = s,
+			    .kind = &closes,
+			    .next = slow->closers };
+
+	slow->closers = &w;
+	weft__block(s, &w, true);
+}
+
+void weft__end_transfers(struct scheduler *s, int fd)
+{
+	struct slow *slow;
+
+	forget(fd);
+	while ((slow = find_transfer(s, fd))) {
+		struct waiter *w = &slow->errand.waiter;
+
+		if (weft__pool_withdraw(&slow->errand.job)) {
+			w->result = -ECANCELED;
+			weft__wake_local(s, w->task);
+		} else if (weft__may_wait(s)) {
+			return;
+		} else {
+			wait_for_end(s, slow);
+		}
+	}
 }
 
 /* --- by kind --- */
 
 /* A device that cannot promise not to wait has the ring's thread wait for it, if
  * there is room for the first byte. */
-static enum way write_to_device(struct transfer *t, const struct file *f)
+static enum transfer_way write_to_device(struct transfer *t,
+					 const struct file *f)
 {
 	if (f->flags & O_NONBLOCK)
 		return WAY_RING;
@@ -309,8 +411,8 @@ static enum way write_to_device(struct transfer *t, const struct file *f)
 	return t->result == -EOPNOTSUPP ? WAY_WORKER : WAY_MADE;
 }
 
-static enum way go_by_kind(struct scheduler *s, struct transfer *t,
-			   const struct file *f, bool was_tried)
+static enum transfer_way go_by_kind(struct scheduler *s, struct transfer *t,
+				    const struct file *f, bool was_tried)
 {
 	ssize_t n = -EAGAIN;
 
@@ -333,7 +435,7 @@ static bool is_whole(const struct transfer *t, ssize_t n)
 	return n <= 0 || t->is_write || (size_t)n == t->count;
 }
 
-enum way weft__transfer(struct scheduler *s, struct transfer *t)
+enum transfer_way weft__transfer(struct scheduler *s, struct transfer *t)
 {
 	struct file f;
 	bool was_tried = false;

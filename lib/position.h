@@ -12,7 +12,7 @@
 struct scheduler;
 
 /* How a transfer is to be made. */
-enum way {
+enum transfer_way {
 	WAY_MADE, /* it is made, or has failed: that is its result */
 	WAY_RING, /* by the ring */
 	WAY_WORKER /* by the ring, on a thread of the kernel's from the beginning */
@@ -28,6 +28,11 @@ struct transfer {
 
 /* Makes it if it is one at a position, as read(2) and write(2) would. To be called
  * by a blocking call after weft__enter(). */
-enum way weft__transfer(struct scheduler *s, struct transfer *t);
+enum transfer_way weft__transfer(struct scheduler *s, struct transfer *t);
+
+/* Before @fd is closed: transfers of this thread that are in line for a helper
+ * return -ECANCELED, and those that a helper makes are waited for, unless the caller
+ * must not. For the number may be another file's after that. */
+void weft__end_transfers(struct scheduler *s, int fd);
 
 #endif /* WEFT__POSITION_H */

@@ -112,6 +112,7 @@ struct scheduler {
 	unsigned n_foreign; /* tasklets taken in that other threads created */
 
 	size_t n_offloaded; /* calls that helpers have or will have, offload.c */
+	struct slow *transfers; /* of them, those of files, see position.c */
 
 	/* written by the owner, read by any thread that holds the registry */
 	_Atomic(uint64_t) switches; /* up to the last look, see weft_stats() */

@@ -59,7 +59,8 @@ WEFT_API int weft_openat(int dirfd, const char *path, int flags, ...);
  * Calls that other tasklets of this thread have made with this descriptor's number,
  * and with no duplicate of it, are cancelled first: they return -ECANCELED, or
  * their result if it had come. None can begin another one before the number is
- * closed. Calls of other threads are left alone, as by close(2).
+ * closed. A read or write of a file that a helper makes already is waited for,
+ * unless a trap is set. Calls of other threads are left alone, as by close(2).
  *
  * It always closes, also for a tasklet that was killed or must not wait, and
  * does not return what a kill or a raise would. What close(2) has to wait for, as

@@ -504,6 +504,48 @@ START_TEST(interrupted_in_line_or_not_at_all)
 }
 END_TEST
 
+/* A close takes those out that are in line, so that they do not write to the file that
+ * gets the number next, and lets one end that a helper has. */
+START_TEST(close_ends_transfers)
+{
+	struct direct d[3];
+	int fd = make_file(O_DIRECT), other, plain;
+	char *block = aligned_alloc(BLOCK, BLOCK);
+
+	if (fd < 0)
+		goto out;
+	memset(block, 'x', BLOCK);
+	other = dup(fd);
+	occupy_helpers();
+	for (int i = 0; i < 3; i++) {
+		d[i] = (struct direct){ i ? fd : other, block, 1, 1 };
+		weft_spawn(write_directly, &d[i]);
+	}
+	weft_schedule();
+	ck_assert_int_eq(weft_close(fd), 0);
+	plain = make_file(0);
+	ck_assert_int_eq(dup2(plain, fd), fd);
+	let_helpers_go();
+	ck_assert_int_eq(d[0].rc, BLOCK);
+	ck_assert_int_eq(d[1].rc, -ECANCELED);
+	ck_assert_int_eq(d[2].rc, -ECANCELED);
+	ck_assert_int_eq(d[2].next_rc, 0);
+	ck_assert_int_eq(lseek(plain, 0, SEEK_END), 0);
+	ck_assert_int_eq(lseek(other, 0, SEEK_END), BLOCK);
+
+	weft_spawn(write_directly, &d[0]);
+	weft_schedule();
+	while (lseek(other, 0, SEEK_END) == BLOCK)
+		;
+	d[0].rc = 1;
+	ck_assert_int_eq(weft_close(other), 0);
+	ck_assert_int_eq(d[0].rc, BLOCK);
+	ck_assert_int_eq(weft_run(), 0);
+out:
+	free(block);
+}
+END_TEST
+
 /* With a trap, what is in memory is read, and what would need a helper is not
  * begun. */
 START_TEST(transfers_under_a_trap)
@@ -645,6 +687,7 @@ int main(void)
 		 file_too_large);
 	add_case(s, "numbers", number_is_used_again);
 	add_loop(s, "interrupted", interrupted_in_line_or_not_at_all, 2);
+	add_case(s, "close", close_ends_transfers);
 	add_loop(s, "trap", transfers_under_a_trap, 2);
 	add_case(s, "waiting", others_run_meanwhile,
 		 functions_do_not_keep_files_waiting);
