@@ -94,7 +94,8 @@ static _Atomic(uint64_t) *note_of(int fd)
 
 static bool recall(int fd, unsigned *gate)
 {
-	static __thread unsigned n_recalls;
+	static __thread unsigned n_recalls
+		__attribute__((tls_model("initial-exec")));
 	uint64_t note = peek(*note_of(fd));
 
 	if (fd < 0 || note / N_GATES != (uint64_t)fd + 1)
@@ -159,7 +160,7 @@ static ssize_t move_now(const struct transfer *t)
 	return n < 0 ? -errno : n;
 }
 
-/* -EAGAIN or -EOPNOTSUPP: nothing has been moved. */
+/* If it has failed to try, nothing has been moved. */
 static ssize_t try_quickly(const struct transfer *t, unsigned gate)
 {
 	ssize_t n = -EAGAIN;
@@ -170,9 +171,10 @@ static ssize_t try_quickly(const struct transfer *t, unsigned gate)
 	return n;
 }
 
+/* -ENOSYS: of a sandbox that is older than the call. */
 static bool has_failed_to_try(ssize_t n)
 {
-	return n == -EAGAIN || n == -EOPNOTSUPP;
+	return n == -EAGAIN || n == -EOPNOTSUPP || n == -ENOSYS;
 }
 
 /* --- slow --- */
@@ -408,7 +410,7 @@ static enum transfer_way write_to_device(struct transfer *t,
 	t->result = move_now(t);
 	if (t->result == -EAGAIN)
 		return WAY_RING;
-	return t->result == -EOPNOTSUPP ? WAY_WORKER : WAY_MADE;
+	return has_failed_to_try(t->result) ? WAY_WORKER : WAY_MADE;
 }
 
 static enum transfer_way go_by_kind(struct scheduler *s, struct transfer *t,

@@ -83,8 +83,10 @@ WEFT_API int weft_close(int fd);
  * waits, one of at most 16 of the process for reads and writes of files. Such a
  * call can be interrupted as long as it is in line for a helper, and then nothing
  * has been read; after that it returns its result, and the error comes with the next
- * call. A regular file's read returns fewer bytes than @count only at the end, or if
- * others move the position meanwhile.
+ * call. With a trap it succeeds if the file system can tell that all is in memory
+ * (tmpfs cannot, nor can most for writes). A regular file's read returns fewer bytes
+ * than @count only at the end, or when it has read a part and others move the
+ * position meanwhile, or it is interrupted, or must not wait.
  *
  * Limits: a plain read(2) or write(2) that waits for its device, of another thread or
  * process, at the same position, holds up the calling thread meanwhile, as it would

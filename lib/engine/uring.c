@@ -731,7 +731,7 @@ void weft__engine_expect_stuck(struct scheduler *s, enum worker kind, int by)
 	unsigned limits[N_WORKER_KINDS] = { 0 };
 
 	e->n_stuck[kind] += (unsigned)by;
-	if (e->n_stuck[kind] <= e->stuck_allowed[kind] ||
+	if (by < 0 || e->n_stuck[kind] <= e->stuck_allowed[kind] ||
 	    weft__engine_open(s) || !e->most_workers[kind])
 		return;
 	e->stuck_allowed[kind] = 2 * e->n_stuck[kind];

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <weft.h>
@@ -552,18 +553,23 @@ START_TEST(transfers_under_a_trap)
 {
 	int fd = make_blocks(0), direct = make_file(O_DIRECT);
 	char *block = aligned_alloc(BLOCK, BLOCK);
+	struct iovec v = { .iov_base = block, .iov_len = 10 };
+	int error = _i ? -EPERM : -EAGAIN, n_read;
 
 	ck_assert_int_eq(pread(fd, block, BLOCK, 0), BLOCK);
+	/* Some file systems (tmpfs) cannot tell what is in memory. */
+	n_read = preadv2(fd, &v, 1, 0, RWF_NOWAIT) == 10 ? 10 : error;
 	if (_i)
 		weft_switch_trap(1);
 	else
 		weft_set_block_trap(true);
 	for (int i = 0; i < 100; i++) {
-		ck_assert_int_eq(weft_read(fd, block, 10), 10);
-		ck_assert_int_eq(lseek(fd, 0, SEEK_CUR), (i + 1) * 10);
+		ck_assert_int_eq(weft_read(fd, block, 10), n_read);
+		ck_assert_int_eq(lseek(fd, 0, SEEK_CUR),
+				 n_read > 0 ? (i + 1) * 10 : 0);
 		if (direct >= 0)
 			ck_assert_int_eq(weft_write(direct, block, BLOCK),
-					 _i ? -EPERM : -EAGAIN);
+					 error);
 	}
 	if (direct >= 0)
 		ck_assert_int_eq(lseek(direct, 0, SEEK_END), 0);
