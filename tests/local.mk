@@ -71,6 +71,7 @@ STRESS_TESTS = \
 	tests/stress/stress_kill \
 	tests/stress/stress_offload \
 	tests/stress/stress_reuse \
+	tests/stress/stress_position \
 	tests/stress/stress_sched \
 	tests/stress/stress_select \
 	tests/stress/stress_sync \
