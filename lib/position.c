@@ -72,9 +72,9 @@ static _Atomic(uint64_t) notes[N_NOTES];
 
 /* How many quick ones are at a gate, and above them how many slow ones. Any thread,
  * seq_cst. [position.1] */
-enum { QUICK = 1, SLOW = 1 << 16 };
+static const uint64_t QUICK = 1, SLOW = 1ULL << 32;
 
-static _Atomic(uint32_t) gates[N_GATES];
+static _Atomic(uint64_t) gates[N_GATES];
 static _Atomic(unsigned) n_slow; /* at all gates; a hint */
 
 /* What a descriptor is. */
@@ -232,7 +232,7 @@ static int move(void *arg)
 /* Not below 0: in a child of fork() they have been set to that. */
 static void count_out_slow(unsigned gate)
 {
-	uint32_t word = atomic_load(&gates[gate]);
+	uint64_t word = atomic_load(&gates[gate]);
 
 	while (word >= SLOW &&
 	       !atomic_compare_exchange_weak(&gates[gate], &word,
