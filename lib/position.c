@@ -27,6 +27,9 @@
  * goes on there, and who asks for a record must not get half of it: a helper reads
  * the rest, if the position is still where the first part ended.
  *
+ * Where no helper can be started, for want of memory or of threads, the thread makes
+ * a slow transfer itself.
+ *
  * O_DIRECT waits for the device whatever the flag says: such files are always slow.
  *
  * To find out what a descriptor is costs as much as half a read. So it is noted
@@ -271,10 +274,21 @@ static void tell_closers(struct scheduler *s, struct slow *slow)
 	}
 }
 
-/* True: it was done, or called off by a close, and its result is there. Else *@rc is
- * why it was not begun, or it was interrupted. */
+/* Where there is no helper to be had, this thread has to wait itself. */
+static void move_here(struct slow *slow)
+{
+	int n;
+
+	do
+		n = move(slow);
+	while (n == -EINTR);
+	slow->errand.waiter.result = n;
+}
+
+/* True: it was done, or called off by a close, and its result is in the errand's
+ * waiter. Else it was interrupted. */
 static bool move_slowly(struct scheduler *s, const struct file *f,
-			struct slow *slow, int *rc)
+			struct slow *slow)
 {
 	struct transfer *t = slow->transfer;
 	struct job *j = &slow->errand.job;
@@ -288,16 +302,14 @@ static bool move_slowly(struct scheduler *s, const struct file *f,
 	atomic_fetch_add(&gates[f->gate], SLOW); /* [position.1] */
 	n_slow++;
 	enlist(s, slow);
-	*rc = weft__run_errand(s, &slow->errand);
+	if (weft__run_errand(s, &slow->errand))
+		move_here(slow);
 	unlist(s, slow);
 	tell_closers(s, slow);
 	count_out_slow(f->gate);
-	/* Which of the two it was is of no use to a reader of a file. */
-	if (*rc)
-		*rc = -ENOMEM;
 	if (slow->is_signalled)
 		raise(SIGXFSZ);
-	return !*rc && !slow->errand.waiter.called_off;
+	return !slow->errand.waiter.called_off;
 }
 
 static ssize_t wait_for_helper(struct scheduler *s, const struct file *f,
@@ -309,8 +321,8 @@ static ssize_t wait_for_helper(struct scheduler *s, const struct file *f,
 
 	if (rc)
 		return rc;
-	(void)move_slowly(s, f, &slow, &rc);
-	return rc ? rc : weft__outcome(w->task, w);
+	(void)move_slowly(s, f, &slow);
+	return weft__outcome(w->task, w);
 }
 
 /* The first @n bytes have been read quickly. What interrupts the wait for others is
@@ -322,14 +334,13 @@ static ssize_t read_the_rest(struct scheduler *s, const struct file *f,
 				 .data = (char *)t->data + n,
 				 .count = t->count - (size_t)n };
 	struct slow slow = { .transfer = &rest, .gate = f->gate };
-	int rc;
 
 	slow.position = lseek(t->fd, 0, SEEK_CUR);
 	if (slow.position < 0 || weft__may_wait(s))
 		return n;
 	if (S_ISREG(f->st.st_mode) && slow.position >= f->st.st_size)
 		return n;
-	if (move_slowly(s, f, &slow, &rc) && slow.errand.waiter.result > 0)
+	if (move_slowly(s, f, &slow) && slow.errand.waiter.result > 0)
 		n += slow.errand.waiter.result;
 	return n;
 }

@@ -90,15 +90,15 @@ WEFT_API int weft_close(int fd);
  *
  * Limits: a plain read(2) or write(2) that waits for its device, of another thread or
  * process, at the same position, holds up the calling thread meanwhile, as it would
- * a read(2). A file of /proc whose reads wait, such as /proc/kmsg, occupies a helper
- * for as long. A terminal whose VTIME is set can hold up the thread for that time.
+ * a read(2). So does a call that needs a helper where none can be started, for want
+ * of memory or because the system allows no more threads. A file of /proc whose
+ * reads wait, such as /proc/kmsg, occupies a helper for as long. A terminal whose
+ * VTIME is set can hold up the thread for that time.
  *
  * SO_RCVTIMEO of a socket is not heeded. To wait no longer than until some moment,
  * put the call into a scope of weft_deadline_begin().
  *
- * Return: bytes read, 0 at the end, or a negative errno;
- *   -ENOMEM  also: no helper could be started, for want of memory or because the
- *            system allows no more threads; nothing has been read
+ * Return: bytes read, 0 at the end, or a negative errno.
  * Context: any tasklet; may switch.
  */
 WEFT_API ssize_t weft_read(int fd, void *buf, size_t count);
@@ -120,8 +120,7 @@ WEFT_API ssize_t weft_read(int fd, void *buf, size_t count);
  * write(2) does; see weft_send() for sockets. SO_SNDTIMEO is not heeded, as
  * SO_RCVTIMEO is not by weft_read().
  *
- * Return: bytes written, which can be fewer than @count, or a negative errno;
- *   -ENOMEM  also: no helper could be started, as of weft_read()
+ * Return: bytes written, which can be fewer than @count, or a negative errno.
  * Context: any tasklet; may switch.
  */
 WEFT_API ssize_t weft_write(int fd, const void *buf, size_t count);

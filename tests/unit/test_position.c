@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -646,6 +647,32 @@ START_TEST(functions_do_not_keep_files_waiting)
 }
 END_TEST
 
+/* Without threads to be had, files can be written and read all the same. */
+START_TEST(no_helper_to_be_had)
+{
+	static const struct refusal no_thread[] = {
+		{ SYS_clone3, -1, 0, EAGAIN },
+		{ SYS_clone, -1, 0, EAGAIN },
+	};
+	int fd = make_file(O_DIRECT);
+	char *block = aligned_alloc(BLOCK, BLOCK);
+
+	if (fd < 0 || UNDER_ASAN)
+		goto out;
+	memset(block, 'x', BLOCK);
+	for (size_t i = 0; i < N_ELEMENTS(no_thread); i++)
+		refuse_call(&no_thread[i]);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(weft_write(fd, block, BLOCK), BLOCK);
+	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(weft_read(fd, block, BLOCK), BLOCK);
+	ck_assert_int_eq(weft_read(fd, block, BLOCK), 0);
+out:
+	free(block);
+}
+END_TEST
+
 /* In a child of fork() a call in line goes on, and the file can be used. */
 START_TEST(fork_with_a_call_in_line)
 {
@@ -696,7 +723,7 @@ int main(void)
 	add_case(s, "close", close_ends_transfers);
 	add_loop(s, "trap", transfers_under_a_trap, 2);
 	add_case(s, "waiting", others_run_meanwhile,
-		 functions_do_not_keep_files_waiting);
+		 functions_do_not_keep_files_waiting, no_helper_to_be_had);
 	/* its child is one thread of many, of which the tool knows too much */
 	if (!UNDER_TSAN && !is_under_valgrind())
 		add_case(s, "fork", fork_with_a_call_in_line);
