@@ -228,6 +228,8 @@ static int carry_out(const struct io_uring_sqe *sqe)
 		return result_of(syscall(SYS_fallocate, sqe->fd, sqe->len,
 					 sqe->off, sqe->addr));
 	case IORING_OP_OPENAT:
+		if (sqe->flags & IOSQE_ASYNC)
+			return -EAGAIN; /* a FIFO, which may take for ever */
 		return result_of(syscall(SYS_openat, sqe->fd, path,
 					 sqe->open_flags, sqe->len));
 	case IORING_OP_STATX:
