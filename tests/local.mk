@@ -62,6 +62,7 @@ TRACE_TESTS = \
 	tests/trace/trace_threads \
 	tests/trace/trace_traps
 STRESS_TESTS = \
+	tests/stress/stress_all \
 	tests/stress/stress_attach \
 	tests/stress/stress_channel \
 	tests/stress/stress_deadlock \
@@ -136,6 +137,11 @@ tests_support_refuse_LDADD =
 
 check_PROGRAMS += $(ALL_TESTS) $(COMPANIONS)
 EXTRA_DIST += tests/stress/stress.h
+tests_stress_stress_all_SOURCES = \
+	tests/stress/stress_all.c tests/stress/all.h \
+	tests/stress/all_books.c tests/stress/all_channels.c \
+	tests/stress/all_io.c tests/stress/all_process.c \
+	tests/stress/all_tasklets.c
 tests_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_bench_LDADD = $(LDADD) $(JANSSON_LIBS)
 tests_info_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
