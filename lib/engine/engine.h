@@ -32,6 +32,7 @@ struct operation {
 	struct operation *next, *prev; /* in flight on the same descriptor */
 	int fd;
 	bool is_called_back; /* the kernel was asked to cancel it */
+	bool is_missed;      /* and is to be asked again */
 };
 
 /* How others wake a thread that sleeps in its ring. */
@@ -66,6 +67,8 @@ struct engine {
 	struct operation **heads;
 	unsigned n_heads;
 	struct operation *elsewhere, *called_back;
+	size_t n_cancelling; /* requests to cancel that are not answered yet */
+	bool missed_one;     /* one of them found nothing */
 
 	/* how many workers there may be; of operations that may keep theirs for
 	 * ever, how many are in flight, and how many are provided for */

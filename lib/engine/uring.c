@@ -84,6 +84,7 @@ enum {
 	DATA_IGNORED,
 	DATA_DOORBELL, /* somebody rang */
 	DATA_EVENTFD,  /* somebody rang */
+	DATA_CANCEL,   /* the answer to a request to cancel */
 	FIRST_OPERATION = 16
 };
 
@@ -485,6 +486,8 @@ void weft__engine_renew(struct scheduler *s)
 	end_list(e->called_back);
 	unmap_heads(e);
 	e->elsewhere = e->called_back = NULL;
+	e->n_cancelling = 0;
+	e->missed_one = false;
 	e->n_in_flight = 0;
 	e->n_queued = 0;
 	e->is_open = e->is_ready = false;
@@ -518,6 +521,15 @@ static void eventfd_rang(struct engine *e, const struct io_uring_cqe *cqe)
 		INVARIANT(errno == EAGAIN);
 }
 
+/* -ENOENT: it has completed, or the kernel is just moving it from one place to
+ * another, as a connect(2) that is tried anew each time its socket seems ready. */
+static void cancel_answered(struct engine *e, int res)
+{
+	e->n_cancelling--;
+	if (res == -ENOENT)
+		e->missed_one = true;
+}
+
 static void take_completions(struct engine *e)
 {
 	struct io_uring_cq *cq = &e->ring.cq;
@@ -531,9 +543,11 @@ static void take_completions(struct engine *e)
 
 		if (likely(cqe->user_data >= FIRST_OPERATION))
 			complete(e, cqe);
+		else if (cqe->user_data == DATA_CANCEL)
+			cancel_answered(e, cqe->res);
 		else if (cqe->user_data == DATA_EVENTFD)
 			eventfd_rang(e, cqe);
-		else if (cqe->user_data > DATA_EVENTFD)
+		else if (cqe->user_data > DATA_CANCEL)
 			count(e->n_strays);
 		head++;
 	}
@@ -596,12 +610,48 @@ bool weft__engine_has_news(const struct engine *e)
 		kernel_holds_more(e));
 }
 
+/* For another operation, without entering the kernel. */
+static INLINE bool has_room(const struct engine *e)
+{
+	/* acquire: the kernel has read the entries that it has moved past */
+	return e->sq_tail - io_uring_smp_load_acquire(e->ring.sq.khead) <
+	       e->ring.sq.ring_entries;
+}
+
+static void ask_for(struct engine *e, struct operation *o);
+
+/* Asks again for those that the kernel did not find, when it has answered for all:
+ * what has completed is not among them then. */
+static NOINLINE void ask_again(struct engine *e)
+{
+	if (e->n_cancelling)
+		return;
+	e->missed_one = false;
+	/* Making room may take completions in, and change the list. */
+	for (struct operation *o = e->called_back; o; o = o->next)
+		o->is_missed = true;
+	for (struct operation *o = e->called_back; o;) {
+		struct operation *next = o->next;
+		bool had_room = has_room(e);
+
+		if (o->is_missed) {
+			o->is_missed = false;
+			ask_for(e, o);
+			if (!had_room)
+				next = e->called_back;
+		}
+		o = next;
+	}
+}
+
 void weft__engine_poll(struct scheduler *s)
 {
 	struct engine *e = &s->engine;
 
 	if (!e->is_open)
 		return;
+	if (unlikely(e->missed_one))
+		ask_again(e);
 	for (int i = 0; i < POLL_ROUNDS; i++) {
 		if (kernel_flags(e) & IORING_SQ_CQ_OVERFLOW)
 			count(e->n_overflows);
@@ -617,6 +667,8 @@ void weft__engine_sleep(struct scheduler *s, int64_t deadline)
 {
 	struct engine *e = &s->engine;
 
+	if (unlikely(e->missed_one))
+		ask_again(e);
 	enter(e, 1, deadline);
 	take_completions(e);
 }
@@ -634,9 +686,7 @@ static INLINE struct io_uring_sqe *next_entry_as_it_is(struct engine *e)
 {
 	struct io_uring_sq *sq = &e->ring.sq;
 
-	/* acquire: the kernel has read the entries that it has moved past */
-	while (unlikely(e->sq_tail - io_uring_smp_load_acquire(sq->khead) >=
-			sq->ring_entries)) {
+	while (unlikely(!has_room(e))) {
 		enter(e, 0, WEFT_FOREVER);
 		take_completions(e);
 	}
@@ -669,10 +719,20 @@ void weft__engine_submit(struct engine *e, const struct io_uring_sqe *sqe,
 	count(e->n_done_operations);
 }
 
+static void ask_for(struct engine *e, struct operation *o)
+{
+	struct io_uring_sqe *sqe = next_entry(e);
+
+	sqe->opcode = IORING_OP_ASYNC_CANCEL;
+	sqe->fd = -1;
+	sqe->addr = (uint64_t)(uintptr_t)o;
+	sqe->user_data = DATA_CANCEL;
+	e->n_cancelling++;
+	count(e->n_cancels);
+}
+
 void weft__engine_cancel(struct engine *e, struct operation *o)
 {
-	struct io_uring_sqe *sqe;
-
 	if (o->is_called_back)
 		return;
 	/* First, for it may complete while room is made in the queue. Then the
@@ -680,12 +740,7 @@ void weft__engine_cancel(struct engine *e, struct operation *o)
 	unlink_operation(e, o);
 	o->is_called_back = true;
 	push(&e->called_back, o);
-	sqe = next_entry(e);
-	sqe->opcode = IORING_OP_ASYNC_CANCEL;
-	sqe->fd = -1;
-	sqe->addr = (uint64_t)(uintptr_t)o;
-	sqe->user_data = DATA_IGNORED;
-	count(e->n_cancels);
+	ask_for(e, o);
 }
 
 /* One that is in flight on @fd and was not called back; NULL if there is none. */

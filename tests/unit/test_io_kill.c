@@ -6,8 +6,10 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <weft.h>
 
@@ -309,6 +311,67 @@ START_TEST(deferred_by_main_after_a_shielded_read)
 }
 END_TEST
 
+/* --- operations that the kernel moves about --- */
+
+static struct sockaddr_un full;
+static int listener;
+
+/* A Unix listener that takes no more: who connects is tried anew a hundred times,
+ * and then sleeps in a worker. A cancel may find it nowhere. */
+static void fill_a_backlog(void)
+{
+	full.sun_family = AF_UNIX;
+	snprintf(full.sun_path + 1, sizeof full.sun_path - 1, "weft-test-%d",
+		 (int)getpid());
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&full, sizeof full),
+			 0);
+	ck_assert_int_eq(listen(listener, 0), 0);
+	for (;;) {
+		int fd = socket(AF_UNIX,
+				SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+		if (connect(fd, (struct sockaddr *)&full, sizeof full))
+			break;
+	}
+}
+
+static int connect_in_vain(void *arg)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)arg;
+	results[0] = weft_connect(fd, (struct sockaddr *)&full, sizeof full);
+	close(fd);
+	return 0;
+}
+
+START_TEST(cancel_that_finds_nothing)
+{
+	fill_a_backlog();
+	for (int i = 0; i < 300; i++) {
+		weft_tasklet t = weft_spawn(connect_in_vain, NULL);
+
+		/* at another point of its way each time */
+		for (int n = 0; n <= i; n++)
+			weft_pump();
+		if (_i) {
+			weft_tasklet_kill(t, WEFT_PENDING);
+			weft_run();
+			ck_assert_int_eq(results[0], -ECANCELED);
+			continue;
+		}
+		weft_tasklet_kill(t, WEFT_PENDING);
+		weft_run();
+		weft_set_block_trap(true);
+		connect_in_vain(NULL);
+		weft_set_block_trap(false);
+		ck_assert_int_eq(results[0], -EAGAIN);
+	}
+	close(listener);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("io_kill");
@@ -320,6 +383,7 @@ int main(void)
 		 accept_is_interrupted);
 	add_case(s, "close", killed_one_closes);
 	add_loop(s, "trap", io_under_a_trap, 2);
+	add_loop(s, "moved about", cancel_that_finds_nothing, 2);
 	add_case(s, "somebody waits", io_in_a_schedule_callback,
 		 io_in_an_error_handler);
 	add_loop(s, "end of a thread", shielded_read_at_the_end_of_a_thread, 2);
