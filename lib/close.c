@@ -126,6 +126,12 @@ static int close_some_way(struct scheduler *s, int fd)
 		weft__engine_cancel_fd(&s->engine, fd);
 		weft__engine_flush(&s->engine);
 		weft__note_runnable(s);
+	} else if (s->engine.n_queued) {
+		/* One that was called back before is not found here. If the kernel
+		 * had not seen it yet, it would take the number for whatever
+		 * has it next. */
+		weft__engine_flush(&s->engine);
+		weft__note_runnable(s);
 	}
 	switch (way) {
 	case BY_RING:
