@@ -23,9 +23,9 @@ enum {
 	INBOX_PARKED_MESSAGE, /* sleeps in its ring: send that a message */
 	INBOX_PARKED_SQE,     /* the same, by way of the waker's own ring */
 	INBOX_PARKED_EVENTFD, /* sleeps in its ring: write to its eventfd */
-	INBOX_WATCHED,        /* driven by another loop: write to that's eventfd */
-	INBOX_CLOSED,         /* the thread takes nothing any more */
-	INBOX_LINKS           /* from here up: a link */
+	INBOX_WATCHED, /* driven by another loop: write to that's eventfd */
+	INBOX_CLOSED,  /* the thread takes nothing any more */
+	INBOX_LINKS    /* from here up: a link */
 };
 
 /* Distinct bits of a link. */

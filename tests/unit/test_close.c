@@ -202,6 +202,35 @@ START_TEST(calls_not_yet_handed_in)
 }
 END_TEST
 
+static int read_a_byte(void *fd)
+{
+	char byte;
+
+	return (int)weft_read(*(int *)fd, &byte, 1);
+}
+
+/* One that was killed before it was handed in: it must not be made on what gets the
+ * number next. */
+START_TEST(killed_call_not_yet_handed_in)
+{
+	weft_tasklet t;
+	int fds[2], next[2];
+	char byte = 0;
+
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	t = weft_spawn(read_a_byte, &fds[0]);
+	weft_schedule(); /* it has begun */
+	ck_assert_int_eq(weft_tasklet_kill(t, WEFT_PENDING), 0);
+	ck_assert_int_eq(weft_close(fds[0]), 0);
+	ck_assert_int_eq(pipe2(next, O_CLOEXEC), 0);
+	ck_assert_int_eq(next[0], fds[0]);
+	ck_assert_int_eq((int)write(next[1], "x", 1), 1);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq((int)read(next[0], &byte, 1), 1);
+	ck_assert_int_eq(byte, 'x');
+}
+END_TEST
+
 /* --- it always closes --- */
 
 enum { MANY = 64 };
@@ -444,7 +473,7 @@ int main(void)
 		return SKIPPED;
 	add_case(s, "whose calls end", closing_a_duplicate,
 		 calls_on_large_numbers, no_call_in_between,
-		 calls_not_yet_handed_in);
+		 calls_not_yet_handed_in, killed_call_not_yet_handed_in);
 	add_loop(s, "whose calls end", closing_an_unused_duplicate, 6);
 	add_case(s, "always", close_without_memory, close_without_descriptors);
 	add_loop(s, "always", every_kind_is_closed, (size_t)KINDS * 4);
