@@ -67,6 +67,8 @@ static __attribute__((noinline)) void use_a_large_frame(void)
 {
 	volatile char frame[WIDTH - 4096];
 
+	/* All of it may be used, as far as a compiler can know. */
+	__asm__ volatile("" : : "r"(frame) : "memory");
 	frame[0] = 1;
 	(void)frame[0];
 }
