@@ -209,19 +209,22 @@ struct task_stat {
 	int64_t start; /* in ticks after the machine's start */
 };
 
+/* False with errno: ENOENT or ESRCH if it is gone, else it cannot be known. */
 static bool read_stat(const char *path, struct task_stat *out)
 {
 	char text[1024];
 	char *field;
 	unsigned long long start;
 	ssize_t n;
-	int fd;
+	int fd, err;
 
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	n = read(fd, text, sizeof text - 1);
+	err = n < 0 ? errno : EIO;
 	close(fd);
+	errno = err;
 	if (n <= 0)
 		return false;
 	text[n] = '\0';
@@ -233,8 +236,10 @@ static bool read_stat(const char *path, struct task_stat *out)
 	    sscanf(field + 1,
 		   " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u "
 		   "%*u %*d %*d %*d %*d %d %*d %llu",
-		   &out->state, &out->flags, &out->n_threads, &start) != 4)
+		   &out->state, &out->flags, &out->n_threads, &start) != 4) {
+		errno = EIO;
 		return false;
+	}
 	out->start = (int64_t)start;
 	return true;
 }
@@ -263,7 +268,8 @@ static void match_tid(struct scheduler *s, void *tid)
 
 /* Under the registry's mutex. A task that is gone when it is looked at is no
  * thread, nor is one that is a zombie: the first thread of a process stays that
- * until all others have ended. */
+ * until all others have ended. One that cannot be looked at, for want of a descriptor
+ * or of memory, may be one. */
 static bool is_stranger(pid_t tid)
 {
 	pid_t unmatched = tid;
@@ -272,10 +278,13 @@ static bool is_stranger(pid_t tid)
 
 	weft__thread_each(match_tid, &unmatched);
 	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
-	return unmatched && !weft__pool_is_helper(tid) &&
-	       read_stat(path, &stat) && stat.state != 'Z' &&
-	       stat.state != 'X' && !(stat.flags & PF_IO_WORKER) &&
-	       !is_leaving(tid, stat.start) && !is_sanitizers(tid);
+	if (!unmatched || weft__pool_is_helper(tid))
+		return false;
+	if (!read_stat(path, &stat))
+		return errno != ENOENT && errno != ESRCH;
+	return stat.state != 'Z' && stat.state != 'X' &&
+	       !(stat.flags & PF_IO_WORKER) && !is_leaving(tid, stat.start) &&
+	       !is_sanitizers(tid);
 }
 
 /* Whether one is in the list of threads, and how long that is. */

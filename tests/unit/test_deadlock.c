@@ -5,9 +5,11 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 #include <weft.h>
@@ -252,6 +254,31 @@ static int a_stranger_is_hope(void)
 	return 0;
 }
 
+/* So is one whose state cannot be read: the last descriptor lists the threads. */
+static int an_unreadable_stranger_is_hope(void)
+{
+	struct rlimit few = { .rlim_cur = 64, .rlim_max = 64 };
+	pthread_t stranger;
+	int last = -1, value = 0, fd;
+
+	make_channels();
+	EXPECT(weft_sleep(1000) == 0);
+	if (!lacks_io_uring()) {
+		fd = weft_openat(AT_FDCWD, "/", O_RDONLY); /* opens the ring */
+		EXPECT(fd >= 0);
+		EXPECT(weft_close(fd) == 0);
+	}
+	EXPECT(setrlimit(RLIMIT_NOFILE, &few) == 0);
+	EXPECT(pthread_create(&stranger, NULL, send_late, NULL) == 0);
+	while ((fd = dup(STDERR_FILENO)) >= 0)
+		last = fd;
+	EXPECT(errno == EMFILE && last >= 0);
+	close(last);
+	EXPECT(weft_channel_receive(x, &value) == 0 && value == 8);
+	pthread_join(stranger, NULL);
+	return 0;
+}
+
 static void *attach_and_send_late(void *arg)
 {
 	weft_current();
@@ -393,6 +420,7 @@ static int (*const bodies[])(void) = {
 	io_is_hope,
 	one_after_the_other,
 	a_stranger_is_hope,
+	an_unreadable_stranger_is_hope,
 	a_busy_thread_is_hope,
 	a_stranger_goes,
 	an_attached_thread_ends,
