@@ -94,7 +94,9 @@ WEFT_API int weft_fd(void)
 	e = malloc(sizeof *e);
 	if (!e)
 		return -ENOMEM;
-	e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	*e = (struct embedding){
+		.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+	};
 	if (e->event_fd < 0) {
 		free(e);
 		return -errno;

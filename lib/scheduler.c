@@ -441,7 +441,7 @@ static struct weft_task *pop_frame(struct scheduler *s, int result)
 	f->result = result;
 	if (f->task != s->main)
 		s->n_inside--;
-	f->task->flags &= (uint8_t)~TASK_INSIDE_RUN;
+	f->task->flags &= (uint8_t) ~(TASK_INSIDE_RUN | TASK_TO_PAUSE);
 	poke(f->task->state, WEFT_RUNNABLE);
 	weft__timer_cancel(&s->timers, &f->timer);
 	return f->task;
@@ -766,10 +766,15 @@ int weft__switch_now(struct scheduler *s, struct weft_task *t)
 
 void weft__remove_as_requested(struct scheduler *s, struct weft_task *t)
 {
-	if (t == peek(s->current) && peek(t->state) == WEFT_RUNNABLE)
-		t->flags |= TASK_TO_PAUSE;
-	else
+	if (t != peek(s->current) || peek(t->state) != WEFT_RUNNABLE) {
 		(void)weft__remove(s, t);
+		return;
+	}
+	t->flags |= TASK_TO_PAUSE;
+	/* The fast ways do not look at that: the next to give way looks around. What
+	 * has been counted stays. */
+	s->counted -= s->budget;
+	s->budget = 0;
 }
 
 int weft__remove(struct scheduler *s, struct weft_task *t)

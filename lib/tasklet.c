@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/single_threaded.h>
@@ -224,6 +225,31 @@ static void (*take_drop(struct weft_task *t))(void *arg)
 	return drop;
 }
 
+static bool cancel_no_end(struct scheduler *s, struct waiter *w)
+{
+	(void)s;
+	(void)w;
+	return false;
+}
+
+static void describe_end(const struct waiter *w, char *text, size_t size)
+{
+	(void)w;
+	snprintf(text, size, "ends without having run");
+}
+
+static const struct wait_kind ending = { .cancel = cancel_no_end,
+					 .describe = describe_end };
+static struct waiter the_end = { .kind = &ending }; /* never written */
+
+/* For one that ends without a turn of its own: until it has, nothing that is asked
+ * of it makes it runnable. */
+static void wait_for_end(struct weft_task *t)
+{
+	t->waiter = &the_end;
+	poke(t->state, WEFT_BLOCKED);
+}
+
 /* Ends one that never ran, is in no queue, and has no stack to run anything on:
  * what is the user's runs on the caller's, and must not switch. */
 static void end_without_stack(struct scheduler *s, struct weft_task *t,
@@ -256,15 +282,16 @@ void weft__task_refuse(struct scheduler *s, struct weft_task *t, int result)
 	poke(s->alive, peek(s->alive) + 1);
 	s->stacks.classes[t->stack_class].promised++;
 	t->position = (uint32_t)-result; /* it is in no queue */
-	t->next_free = NULL;
+	t->next_refused = NULL;
+	wait_for_end(t);
 	while (*last)
-		last = &(*last)->next_free;
+		last = &(*last)->next_refused;
 	*last = t;
 	if (s->is_refusing)
 		return;
 	s->is_refusing = true;
 	while ((t = s->refused)) {
-		s->refused = t->next_free;
+		s->refused = t->next_refused;
 		end_without_stack(s, t, -(int)t->position);
 		let_go(s, t);
 	}
@@ -979,7 +1006,7 @@ static void abandon(struct scheduler *s, struct weft_task *t)
 	if (weft__task_is_fresh(t)) {
 		if (peek(t->state) == WEFT_RUNNABLE)
 			weft__queue_remove(s, t);
-		poke(t->state, WEFT_PAUSED);
+		wait_for_end(t);
 		end_without_stack(s, t, -ECANCELED);
 		let_go(s, t);
 		return;

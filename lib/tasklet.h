@@ -99,7 +99,7 @@ struct weft_task {
 			* one is there; any thread [task.3] */
 	union {
 		struct waiter *waiter;       /* BLOCKED: on this */
-		struct weft_task *next_free; /* no tenant, or refused */
+		struct weft_task *next_free; /* no tenant */
 		struct arch_fpu fpu;         /* to start with, of its own */
 	};
 	char *stack; /* its top; NULL: never started, or main */
@@ -115,7 +115,10 @@ struct weft_task {
 		void *arg;  /* never started */
 		void *data; /* the user's */
 	};
-	uint64_t order;         /* of arrival at its thread */
+	union {
+		uint64_t order;                 /* of arrival at its thread */
+		struct weft_task *next_refused; /* it never arrives */
+	};
 	struct joiner *joiners; /* the last to come; under WORD_LOCKED */
 	union {
 		struct deferred *deferred; /* owner only; the last first */

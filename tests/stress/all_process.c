@@ -277,8 +277,9 @@ int act_fork(struct actor *a)
 {
 	pid_t pid;
 
-	/* It has no room for a child of several threads. */
-	if (UNDER_TSAN || !is_free(a) || a->n_scopes)
+	/* ThreadSanitizer has no room for a child of several threads, and
+	 * AddressSanitizer's allocator may stay locked there. */
+	if (UNDER_TSAN || UNDER_ASAN || !is_free(a) || a->n_scopes)
 		return 0;
 	pid = fork();
 	if (pid == 0)

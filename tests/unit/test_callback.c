@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <weft.h>
 
@@ -684,6 +686,79 @@ START_TEST(drop_kills_at_the_end_of_a_thread)
 }
 END_TEST
 
+/* --- one that is handed to a thread which has no memory for it --- */
+
+static _Atomic(bool) is_handed_in, must_go_on;
+static int handler_rc[5];
+static weft_group *members;
+
+static void control_it(weft_tasklet failed, int result, void *ctx)
+{
+	(void)ctx;
+	n_told++;
+	results[0] = result;
+	handler_rc[0] = weft_tasklet_kill(failed, WEFT_PENDING);
+	handler_rc[1] = weft_tasklet_insert(failed);
+	handler_rc[2] = weft_tasklet_raise(failed, EIO, WEFT_PENDING);
+	handler_rc[3] = weft_tasklet_run(failed);
+	handler_rc[4] = weft_tasklet_remove(failed);
+	weft_group_kill(members);
+}
+
+static void *refuse_one(void *arg)
+{
+	struct rlimit before, none = { 0, 0 };
+	uint64_t own = weft_thread_id();
+
+	*(uint64_t *)arg = own;
+	getrlimit(RLIMIT_AS, &before);
+	none.rlim_max = before.rlim_max;
+	must_go_on = true;
+	while (!is_handed_in)
+		sched_yield();
+	setrlimit(RLIMIT_AS, &none);
+	weft_schedule(); /* it is taken in, and refused */
+	setrlimit(RLIMIT_AS, &before);
+	handler_rc[0] =
+		handler_rc[0] ? handler_rc[0] : (int)weft_runcount() - 1;
+	weft_schedule();
+	return NULL;
+}
+
+/* What its handler and its drop function do to it makes it run no more. */
+START_TEST(refused_one_stays_ended)
+{
+	struct weft_tasklet_options o = { .stack_size = 64 << 20,
+					  .drop = drop };
+	pthread_t thread;
+	uint64_t there;
+
+	if (!has_memory_to_itself())
+		return;
+	weft_set_error_handler(control_it, NULL);
+	members = weft_group_new();
+	thread = start_thread(refuse_one, &there);
+	while (!must_go_on)
+		sched_yield();
+	o.thread = there;
+	t = weft_group_spawn_with(members, &o, run_once, NULL);
+	ck_assert(!weft_tasklet_is_null(t));
+	is_handed_in = true;
+	join_thread(thread);
+	ck_assert_int_eq(n_told, 1);
+	ck_assert_int_eq(results[0], -ENOMEM);
+	ck_assert_int_eq(handler_rc[0], 0);
+	ck_assert_int_eq(handler_rc[1], -EBUSY);
+	ck_assert_int_eq(handler_rc[3], -EBUSY);
+	ck_assert_int_eq(handler_rc[4], -EBUSY);
+	ck_assert_int_eq(n_dropped, 1);
+	ck_assert_int_eq(n_run, 0);
+	ck_assert(!weft_tasklet_alive(t));
+	ck_assert_int_eq(weft_group_wait(members), -ENOMEM);
+	weft_group_free(members);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s;
@@ -700,6 +775,7 @@ int main(void)
 	add_case(s, "handler", handler_writes_while_main_waits,
 		 handlers_do_not_nest,
 		 handlers_do_not_nest_at_the_end_of_a_thread);
+	add_case(s, "refused", refused_one_stays_ended);
 	add_loop(s, "drop", drop_in_place_of_the_function, 8);
 	add_case(s, "drop", drop_is_for_those_that_never_ran, drop_may_defer,
 		 drop_at_the_end_of_a_thread, drop_after_pthread_exit,

@@ -472,6 +472,52 @@ START_TEST(remove_from_another_thread)
 }
 END_TEST
 
+/* It makes another call that takes the request in, and then it yields. */
+static weft_tasklet bystander;
+static _Atomic(bool) is_removed;
+static _Atomic(int) n_yields;
+
+static int call_and_yield(void *arg)
+{
+	(void)arg;
+	turning = weft_current();
+	is_there = true;
+	while (!is_removed)
+		;
+	weft_tasklet_insert(bystander);
+	for (n_yields = 0; !must_end && n_yields < 1000; n_yields++)
+		weft_schedule();
+	return 0;
+}
+
+static void *call_there(void *arg)
+{
+	(void)arg;
+	bystander = weft_spawn_with(
+		&(struct weft_tasklet_options){ .paused = true }, do_nothing,
+		NULL);
+	weft_spawn(call_and_yield, NULL);
+	weft_spawn(wait_for_end, NULL);
+	weft_run();
+	return NULL;
+}
+
+START_TEST(remove_taken_in_by_another_call)
+{
+	pthread_t thread = start_thread(call_there, NULL);
+
+	while (!is_there)
+		sched_yield();
+	ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+	is_removed = true;
+	until_state(turning, WEFT_PAUSED);
+	ck_assert_int_eq(n_yields, 0);
+	must_end = true;
+	ck_assert_int_eq(weft_tasklet_insert(turning), 0);
+	join_thread(thread);
+}
+END_TEST
+
 /* One that has never run, and one that is blocked. */
 static void *leave_main_waiting(void *arg)
 {
@@ -599,7 +645,8 @@ int main(void)
 	add_loop(s, "switch trap", switch_trap_refuses_to_switch,
 		 N_ELEMENTS(waits));
 	add_loop(s, "remove", remove_from_another_thread, 2);
-	add_case(s, "remove", remove_of_others_from_another_thread);
+	add_case(s, "remove", remove_taken_in_by_another_call,
+		 remove_of_others_from_another_thread);
 	add_case(s, "notify", notify_from_a_bare_thread);
 	add_loop(s, "notify", notify_in_a_handler, 2);
 	add_case(s, "callbacks", schedule_callback_may_not_switch,

@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 #include <weft.h>
@@ -366,6 +368,31 @@ START_TEST(blocking_between_pumps)
 }
 END_TEST
 
+/* Made inside a run, in memory that has been something else. */
+static int make_fd_inside(void *arg)
+{
+	char *used = malloc(sizeof(int) * 2);
+
+	memset(used, 0xa5, sizeof(int) * 2);
+	free(used);
+	*(int *)arg = weft_fd();
+	weft_spawn(count_up, NULL);
+	return 0;
+}
+
+START_TEST(fd_made_inside_a_run)
+{
+	int fd = -1;
+
+	weft_spawn(make_fd_inside, &fd);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert(!is_readable(fd));
+	weft_spawn(count_up, NULL);
+	ck_assert(is_readable(fd));
+}
+END_TEST
+
 /* --- what looks around between pumps --- */
 
 static weft_tasklet dead, other;
@@ -545,6 +572,7 @@ int main(void)
 		 fd_is_closed_at_the_end_of_the_thread,
 		 fd_tells_of_what_was_there, fd_tells_of_the_own_thread,
 		 fd_tells_after_stop, loop_with_another_thread, fd_tells_of_io);
+	add_case(s, "inside", fd_made_inside_a_run);
 	add_case(s, "deadline", next_deadline);
 	add_loop(s, "between pumps", nothing_is_lost_between_pumps,
 		 N_ELEMENTS(looks));
