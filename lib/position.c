@@ -64,7 +64,7 @@
 
 enum {
 	N_NOTES = 1024,
-	N_GATES = 256,
+	N_GATES = N_POSITION_GATES,
 	LOOK_AGAIN = 64, /* quick ones on the strength of a note */
 	NAP_NS = 20 * 1000
 };
@@ -185,11 +185,17 @@ static bool has_failed_to_try(ssize_t n)
 struct slow {
 	struct errand errand;
 	struct slow *next, *prev; /* in the scheduler's list */
-	struct waiter *closers;   /* who waits for its end */
 	struct transfer *transfer;
 	unsigned gate;
 	off_t position;    /* where it has to be; -1: anywhere */
 	bool is_signalled; /* write(2) would have raised SIGXFSZ */
+};
+
+/* Who waits for the end of one, to close its descriptor. In a list of the
+ * scheduler's, newest first. */
+struct closer {
+	struct waiter waiter; /* first */
+	const struct slow *slow;
 };
 
 static void let_quick_ones_end(unsigned gate)
@@ -264,14 +270,41 @@ static void unlist(struct scheduler *s, struct slow *slow)
 		slow->next->prev = slow->prev;
 }
 
-static void tell_closers(struct scheduler *s, struct slow *slow)
+static void tell_closers(struct scheduler *s, const struct slow *slow)
 {
-	struct waiter *next;
+	struct waiter **place = &s->closers;
+	struct waiter *w;
 
-	for (struct waiter *w = slow->closers; w; w = next) {
-		next = w->next;
+	while ((w = *place)) {
+		if (((struct closer *)w)->slow != slow) {
+			place = &w->next;
+			continue;
+		}
+		*place = w->next;
 		weft__wake_local(s, w->task);
 	}
+}
+
+static void count_in(struct scheduler *s, unsigned gate)
+{
+	atomic_fetch_add(&gates[gate], SLOW); /* [position.1] */
+	n_slow++;
+	s->n_slow_at[gate]++;
+}
+
+static void count_out(struct scheduler *s, unsigned gate)
+{
+	s->n_slow_at[gate]--;
+	count_out_slow(gate);
+}
+
+/* The numbers are here, for main's frames may be gone, and the list with them. */
+void weft__position_give_up(struct scheduler *s)
+{
+	for (unsigned gate = 0; gate < N_GATES; gate++)
+		while (s->n_slow_at[gate])
+			count_out(s, gate);
+	s->transfers = NULL;
 }
 
 /* Where there is no helper to be had, this thread has to wait itself. */
@@ -299,14 +332,13 @@ static bool move_slowly(struct scheduler *s, const struct file *f,
 	j->key[0] =
 		f->st.st_dev ^ (t->is_write ? 0 : ((uint64_t)t->fd + 1) << 40);
 	j->key[1] = S_ISBLK(f->st.st_mode) ? f->st.st_rdev : f->st.st_ino;
-	atomic_fetch_add(&gates[f->gate], SLOW); /* [position.1] */
-	n_slow++;
+	count_in(s, f->gate);
 	enlist(s, slow);
 	if (weft__run_errand(s, &slow->errand))
 		move_here(slow);
 	unlist(s, slow);
 	tell_closers(s, slow);
-	count_out_slow(f->gate);
+	count_out(s, f->gate);
 	if (slow->is_signalled)
 		raise(SIGXFSZ);
 	return !slow->errand.waiter.called_off;
@@ -363,11 +395,16 @@ static struct slow *find_transfer(struct scheduler *s, int fd)
 	return slow;
 }
 
+/* At the end of the thread, which alone calls a close off: who makes the transfer
+ * may never get the thread again, to tell it. */
 static bool take_closer_out(struct scheduler *s, struct waiter *w)
 {
-	(void)s;
-	(void)w;
-	return false; /* its wake will come, and nothing calls a close off */
+	struct waiter **place = &s->closers;
+
+	while (*place != w)
+		place = &(*place)->next;
+	*place = w->next;
+	return true;
 }
 
 static void describe_closer(const struct waiter *w, char *text, size_t size)
@@ -381,13 +418,16 @@ static const struct wait_kind closes = { .cancel = take_closer_out,
 
 static void wait_for_end(struct scheduler *s, struct slow *slow)
 {
-	struct waiter w = { .task = peek(s->current),
+	struct closer c = {
+		.waiter = { .task = peek(s->current),
 			    .owner = s,
 			    .kind = &closes,
-			    .next = slow->closers };
+			    .next = s->closers },
+		.slow = slow,
+	};
 
-	slow->closers = &w;
-	weft__block(s, &w, true);
+	s->closers = &c.waiter;
+	weft__block(s, &c.waiter, true);
 }
 
 void weft__end_transfers(struct scheduler *s, int fd)

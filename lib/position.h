@@ -35,4 +35,8 @@ enum transfer_way weft__transfer(struct scheduler *s, struct transfer *t);
  * must not. For the number may be another file's after that. */
 void weft__end_transfers(struct scheduler *s, int fd);
 
+/* At the end of a thread whose tasklets have been given up: takes back what those
+ * hold of the process's that were in a transfer. */
+void weft__position_give_up(struct scheduler *s);
+
 #endif /* WEFT__POSITION_H */

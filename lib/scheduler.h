@@ -37,6 +37,8 @@ enum { SWITCHES_BETWEEN_LOOKS = 64 };
 /* How far ahead of the cursor descriptors and stacks are fetched. */
 enum { FETCH_TASK_AHEAD = 16, FETCH_STACK_AHEAD = 8 };
 
+enum { N_POSITION_GATES = 256 };
+
 /* A call of run or pump that is under way: on its caller's stack, or main's, which
  * must outlive a stack that pthread_exit() takes away (thread.c), in the
  * scheduler. */
@@ -112,7 +114,11 @@ struct scheduler {
 	unsigned n_foreign; /* tasklets taken in that other threads created */
 
 	size_t n_offloaded; /* calls that helpers have or will have, offload.c */
-	struct slow *transfers; /* of them, those of files, see position.c */
+	/* of them, those of files, see position.c: all, how many are at each gate,
+	 * and who waits for the end of one */
+	struct slow *transfers;
+	uint32_t n_slow_at[N_POSITION_GATES];
+	struct waiter *closers;
 
 	/* written by the owner, read by any thread that holds the registry */
 	_Atomic(uint64_t) switches; /* up to the last look, see weft_stats() */

@@ -40,6 +40,7 @@
 #include "fork.h"
 #include "park.h"
 #include "pool.h"
+#include "position.h"
 #include "scheduler.h"
 #include "valgrind.h"
 
@@ -331,6 +332,7 @@ static void detach(struct scheduler *s)
 	else
 		leave_main_behind(s);
 	weft__task_abandon_all(s);
+	weft__position_give_up(s);
 	weft__release_word(s);
 	unregister(s);
 	refuse(s, weft__inbox_close(s));

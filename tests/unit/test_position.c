@@ -673,6 +673,80 @@ out:
 }
 END_TEST
 
+/* --- threads that leave their tasklets behind --- */
+
+/* The library's read(2), which is held up for one descriptor. */
+ssize_t __real_read(int fd, void *buf, size_t count);
+ssize_t __wrap_read(int fd, void *buf, size_t count);
+
+static _Atomic(int) held_fd = -1, n_held;
+static sem_t held;
+
+ssize_t __wrap_read(int fd, void *buf, size_t count)
+{
+	if (fd == held_fd) {
+		n_held++;
+		while (sem_wait(&held))
+			;
+	}
+	return __real_read(fd, buf, count);
+}
+
+static int read_held(void *block)
+{
+	return (int)weft_read(held_fd, block, BLOCK);
+}
+
+static int close_held(void *arg)
+{
+	(void)arg;
+	return weft_close(held_fd);
+}
+
+static int leave_thread(void *arg)
+{
+	(void)arg;
+	sem_post(&held);
+	pthread_exit(NULL);
+}
+
+/* One tasklet is in a read that a helper makes, one waits for the end of that, to
+ * close the file, and one calls pthread_exit(). */
+static void *leave_tasklets_behind(void *block)
+{
+	weft_spawn(read_held, block);
+	while (!n_held)
+		weft_pump();
+	weft_spawn(close_held, NULL);
+	weft_pump();
+	weft_spawn(leave_thread, NULL);
+	weft_run();
+	return NULL;
+}
+
+/* The thread ends, and the file is as good for others as before. */
+START_TEST(thread_ends_with_a_close_under_way)
+{
+	int plain = make_blocks(0);
+	int direct = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+	char *block = aligned_alloc(BLOCK, BLOCK);
+	struct iovec v = { .iov_base = block, .iov_len = 10 };
+
+	if (direct < 0 || pread(plain, block, BLOCK, 0) != BLOCK ||
+	    preadv2(plain, &v, 1, 0, RWF_NOWAIT) != 10) {
+		skip("the file system of /tmp has no O_DIRECT or RWF_NOWAIT");
+		free(block);
+		return;
+	}
+	sem_init(&held, 0, 0);
+	held_fd = direct;
+	join_thread(start_thread(leave_tasklets_behind, block));
+	weft_set_block_trap(true);
+	ck_assert_int_eq(weft_read(plain, block, 10), 10);
+	free(block);
+}
+END_TEST
+
 /* In a child of fork() a call in line goes on, and the file can be used. */
 START_TEST(fork_with_a_call_in_line)
 {
@@ -724,6 +798,7 @@ int main(void)
 	add_loop(s, "trap", transfers_under_a_trap, 2);
 	add_case(s, "waiting", others_run_meanwhile,
 		 functions_do_not_keep_files_waiting, no_helper_to_be_had);
+	add_case(s, "pthread_exit", thread_ends_with_a_close_under_way);
 	/* its child is one thread of many, of which the tool knows too much */
 	if (!UNDER_TSAN && !is_under_valgrind())
 		add_case(s, "fork", fork_with_a_call_in_line);
