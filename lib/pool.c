@@ -179,13 +179,20 @@ static void end_keyed(struct helper *h)
 }
 
 /* The first that may be done; NULL: there is none. */
-static struct job *take_first(struct helper *h)
+static struct job *first_to_do(const struct crew_state *c)
 {
-	struct crew_state *c = h->crew;
 	struct job *j = c->first;
 
 	while (j && must_wait(c, j))
 		j = j->next;
+	return j;
+}
+
+static struct job *take_first(struct helper *h)
+{
+	struct crew_state *c = h->crew;
+	struct job *j = first_to_do(c);
+
 	if (!j)
 		return NULL;
 	take_out(c, j);
@@ -334,16 +341,17 @@ static unsigned most_helpers(const struct crew_state *c)
 	return c->bound + c->n_nested;
 }
 
-/* A helper for each job that is queued, up to the bound. If there is none at
- * all, returns those jobs, all taken: they get @err. */
+/* A helper for each job that is queued and may be done, up to the bound. If there is
+ * none at all, returns those jobs, all taken: they get @err. */
 static struct job *start_for_queued(struct crew_state *c, int *err)
 {
 	struct job *none_for = c->first;
 
 	*err = 0;
-	for (struct job *j = c->first;
+	for (struct job *j = first_to_do(c);
 	     j && !*err && c->n_helpers < most_helpers(c); j = j->next)
-		*err = start_helper(c);
+		if (!must_wait(c, j))
+			*err = start_helper(c);
 	if (c->n_helpers)
 		return NULL;
 	for (struct job *j = c->first; j; j = j->next)
@@ -433,7 +441,7 @@ static void retire(struct helper *h)
 	pool.ended = h;
 	c->n_helpers--;
 	pthread_cond_signal(&pool.settled);
-	if (c->first && c->idle)
+	if (c->idle && first_to_do(c))
 		wake_idle(c);
 	unserved = start_for_queued(c, &err);
 	pthread_mutex_unlock(&pool.mutex);

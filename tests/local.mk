@@ -105,7 +105,7 @@ tests_unit_test_inbox_LDFLAGS = -static
 tests_unit_test_lock_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_lock_LDFLAGS = -static
 tests_unit_test_position_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_test_position_LDFLAGS = -static -Wl,--wrap=read
+tests_unit_test_position_LDFLAGS = -static -Wl,--wrap=read,--wrap=pthread_create
 tests_unit_test_ringer_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_ringer_LDFLAGS = -static -Wl,--wrap=readdir \
 	-Wl,--wrap=weft__count_awake,--wrap=weft__count_out \

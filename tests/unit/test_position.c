@@ -4,6 +4,7 @@
  * of it, whoever else has the file open.
  */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -647,6 +648,78 @@ START_TEST(functions_do_not_keep_files_waiting)
 }
 END_TEST
 
+static _Atomic(int) n_created;
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+			  void *(*body)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+			  void *(*body)(void *), void *arg);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+			  void *(*body)(void *), void *arg)
+{
+	n_created++;
+	return __real_pthread_create(thread, attributes, body, arg);
+}
+
+static void *give_back(void *arg)
+{
+	return arg;
+}
+
+static int n_threads(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	int n = -2; /* . and .. */
+
+	while (readdir(tasks))
+		n++;
+	closedir(tasks);
+	return n;
+}
+
+static int end_at_once(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+static int occupy_in_line(void *fn)
+{
+	struct errand e = {
+		.job = { .crew = CREW_FILES, .key = { 1, 2 }, .fn = stay }
+	};
+
+	if (fn) {
+		e.job.key[0] = 3;
+		e.job.fn = end_at_once;
+	}
+	return weft__run_errand(weft__self, &e);
+}
+
+/* One file keeps one helper, however many are in line for it: those that have
+ * nothing to do go away, and no others come. */
+START_TEST(line_keeps_one_helper)
+{
+	static const struct timespec nap = { .tv_nsec = 10 * 1000 * 1000 };
+	int before, n_first;
+
+	join_thread(start_thread(give_back, NULL));
+	before = n_threads(); /* with what a sanitizer starts */
+	for (int i = 0; i < 12; i++)
+		weft_spawn(occupy_in_line, NULL);
+	weft_spawn(occupy_in_line, &before);
+	while (!n_busy)
+		weft_pump();
+	n_first = n_created;
+	while (n_threads() > before + 1 && n_created == n_first)
+		nanosleep(&nap, NULL);
+	ck_assert_int_eq(n_created, n_first);
+	let_helpers_go();
+	ck_assert_int_eq(n_busy, 12);
+}
+END_TEST
+
 /* Without threads to be had, files can be written and read all the same. */
 START_TEST(no_helper_to_be_had)
 {
@@ -797,7 +870,8 @@ int main(void)
 	add_case(s, "close", close_ends_transfers);
 	add_loop(s, "trap", transfers_under_a_trap, 2);
 	add_case(s, "waiting", others_run_meanwhile,
-		 functions_do_not_keep_files_waiting, no_helper_to_be_had);
+		 functions_do_not_keep_files_waiting, line_keeps_one_helper,
+		 no_helper_to_be_had);
 	add_case(s, "pthread_exit", thread_ends_with_a_close_under_way);
 	/* its child is one thread of many, of which the tool knows too much */
 	if (!UNDER_TSAN && !is_under_valgrind())
