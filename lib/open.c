@@ -13,12 +13,13 @@
  * that is there for this call alone: it may wait for ever, and a kill ends it. How it
  * is found out:
  *
- *	found in memory, without O_CREAT or O_TRUNC: by opening it. A writer's
- *	-ENXIO means that it has to wait. A reader's descriptor of a FIFO is held
- *	until the open that waits has come back: so a writer that comes between the
- *	two finds a reader, as it would with one open(2).
+ *	to write to what is found in memory, without O_CREAT or O_TRUNC: by opening
+ *	it. -ENXIO means that it has to wait.
  *
- *	else: the path is opened with O_PATH, which waits for no peer.
+ *	else: the path is opened with O_PATH, which waits for no peer, and which none
+ *	sees. A trial with a reader's open would let a writer go on that waits, who
+ *	may have come and gone before the reader's next one; and that would wait
+ *	for another writer. Where the path is in memory this is done on the spot.
  *
  * A path that becomes another file's between two of these steps is opened as what it
  * is then; only its worker, if it is a FIFO's now, is one of the few.
@@ -99,13 +100,24 @@ static bool is_fifo(int fd)
 	return syscall(SYS_fstat, fd, &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
+/* Without waiting, if all of the path is in memory. A descriptor, or -1. */
+static int find_in_memory(const struct opening *o, int flags)
+{
+	struct open_how how = { .flags = (unsigned)flags,
+				.resolve = RESOLVE_CACHED };
+
+	return (int)syscall(SYS_openat2, o->dir, o->path, &how, sizeof how);
+}
+
 static int look_at_path(const struct opening *o, bool *finds_fifo)
 {
-	int fd;
-	int rc = open_as(o, O_PATH | O_CLOEXEC | (o->flags & O_NOFOLLOW), false,
-			 &fd);
+	int flags = O_PATH | O_CLOEXEC | (o->flags & O_NOFOLLOW);
+	int fd = find_in_memory(o, flags);
+	int rc = 0;
 
 	*finds_fifo = false;
+	if (fd < 0)
+		rc = open_as(o, flags, false, &fd);
 	if (rc || fd < 0)
 		return rc;
 	*finds_fifo = is_fifo(fd);
@@ -113,25 +125,16 @@ static int look_at_path(const struct opening *o, bool *finds_fifo)
 	return 0;
 }
 
-/* @held: a descriptor of the same FIFO, or -1. Closes it. */
-static int wait_for_peer(const struct opening *o, int held)
+static int wait_for_peer(const struct opening *o)
 {
-	int result = 0;
+	int result;
 	int rc = weft__may_wait(o->s);
 
-	if (!rc) {
-		weft__engine_expect_stuck(o->s, WORKER_BOUNDED, 1);
-		rc = open_as(o, o->flags, true, &result);
-		if (!rc && held >= 0 &&
-		    (result == -EMFILE || result == -ENFILE)) {
-			close(held);
-			held = -1;
-			rc = open_as(o, o->flags, true, &result);
-		}
-		weft__engine_expect_stuck(o->s, WORKER_BOUNDED, -1);
-	}
-	if (held >= 0)
-		close(held);
+	if (rc)
+		return rc;
+	weft__engine_expect_stuck(o->s, WORKER_BOUNDED, 1);
+	rc = open_as(o, o->flags, true, &result);
+	weft__engine_expect_stuck(o->s, WORKER_BOUNDED, -1);
 	return rc ? rc : result;
 }
 
@@ -149,21 +152,19 @@ static int open_what_may_wait(const struct opening *o)
 	int result = -EAGAIN;
 	int rc = 0;
 
-	if (!(o->flags & (O_CREAT | O_TRUNC)))
+	if (!(o->flags & (O_CREAT | O_TRUNC)) &&
+	    (o->flags & O_ACCMODE) != O_RDONLY)
 		rc = open_from_memory(o, &result);
 	if (rc)
 		return rc;
 	if (result == -ENXIO)
-		return wait_for_peer(o, -1);
-	if (result >= 0 && (o->flags & O_ACCMODE) == O_RDONLY &&
-	    is_fifo(result))
-		return wait_for_peer(o, result);
+		return wait_for_peer(o);
 	if (result != -EAGAIN && result != -EINVAL)
 		return result;
 	rc = look_at_path(o, &finds_fifo);
 	if (rc)
 		return rc;
-	return finds_fifo ? wait_for_peer(o, -1) : open_plainly(o);
+	return finds_fifo ? wait_for_peer(o) : open_plainly(o);
 }
 
 WEFT_API int weft_openat(int dirfd, const char *path, int flags, ...)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <weft.h>
 
@@ -184,6 +185,49 @@ START_TEST(other_end_is_opened_plainly)
 }
 END_TEST
 
+/* Writes once, whoever opened the other end, and is gone. */
+static void *pass_by(void *arg)
+{
+	int fd = open(arg, O_WRONLY | O_CLOEXEC);
+
+	if (write(fd, "x", 1) == 1)
+		close(fd);
+	return NULL;
+}
+
+static void until_asleep_in_open(void)
+{
+	static const struct timespec nap = { .tv_nsec = 1000 * 1000 };
+
+	for (int i = 0; i < 5; i++)
+		nanosleep(&nap, NULL);
+}
+
+/* A writer that waits already may be gone when the reader comes to look: what it
+ * wrote is there, and its end. */
+START_TEST(writer_waits_already)
+{
+	for (int i = 0; i < 20; i++) {
+		struct opener o = { .flags = O_RDONLY };
+		pthread_t thread;
+		char byte = 0;
+
+		make_fifos(1);
+		thread = start_thread(pass_by, (void *)path_of("fifo", 0));
+		until_asleep_in_open();
+		weft_spawn(open_fifo, &o);
+		ck_assert_int_eq(weft_run(), 0);
+		ck_assert_int_ge(o.fd, 0);
+		ck_assert_int_eq(weft_read(o.fd, &byte, 1), 1);
+		ck_assert_int_eq(byte, 'x');
+		ck_assert_int_eq(weft_read(o.fd, &byte, 1), 0);
+		weft_close(o.fd);
+		join_thread(thread);
+		remove_fifos(1);
+	}
+}
+END_TEST
+
 /* A kill, a raise or a deadline ends the wait, and no descriptor is left, at
  * whatever step it comes. */
 START_TEST(wait_is_called_off)
@@ -343,6 +387,7 @@ int main(void)
 	add_loop(s, "FIFO", open_waits_for_the_other_end, N_ELEMENTS(ways));
 	add_loop(s, "FIFO and a thread", other_end_is_opened_plainly,
 		 N_ELEMENTS(ways));
+	add_case(s, "FIFO and a thread", writer_waits_already);
 	add_loop(s, "called off", wait_is_called_off, 5 * N_ELEMENTS(ways));
 	add_loop(s, "deadline", wait_times_out, N_ELEMENTS(ways));
 	add_case(s, "at once", open_that_does_not_wait);
