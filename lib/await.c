@@ -153,7 +153,7 @@ static INLINE int block(struct scheduler *s, struct ring_wait *wait)
 	wait->waiter.task = peek(s->current);
 	wait->waiter.owner = s;
 	wait->waiter.kind = &in_flight;
-	wait->waiter.called_off = false;
+	wait->waiter.called_off = 0;
 	weft__engine_submit(&s->engine, &wait->sqe, &wait->operation);
 	weft__block(s, &wait->waiter, true);
 	return 0;

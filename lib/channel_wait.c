@@ -69,12 +69,17 @@ static bool call_off(struct scheduler *s, struct waiter *w)
 	return is_linked;
 }
 
-NOINLINE int weft__channel_called_off(struct waiter *w)
+static void give_up(struct waiter *w)
 {
-	int rc = weft__interruption(w->task);
-
 	if (w->element)
 		weft__channel_free(w->element);
+}
+
+NOINLINE int weft__channel_called_off(struct waiter *w)
+{
+	int rc = weft__called_off(w);
+
+	give_up(w);
 	return rc;
 }
 
@@ -184,17 +189,20 @@ bool weft__spin_briefly(struct scheduler *s, struct waiter *w,
 /* --- the kinds --- */
 
 const struct wait_kind weft__sending = { .cancel = call_off,
+					 .give_up = give_up,
 					 .begin_spin = begin_spin,
 					 .end_spin = end_spin_of_sender,
 					 .is_claimed = is_claimed,
 					 .direction = 1,
 					 .describe = describe_send };
 const struct wait_kind weft__sending_error = { .cancel = call_off,
+					       .give_up = give_up,
 					       .is_claimed = is_claimed,
 					       .direction = 1,
 					       .is_special = true,
 					       .describe = describe_send };
 const struct wait_kind weft__receiving = { .cancel = call_off,
+					   .give_up = give_up,
 					   .begin_spin = begin_spin,
 					   .end_spin = end_spin_of_receiver,
 					   .is_claimed = is_claimed,

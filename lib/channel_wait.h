@@ -121,7 +121,7 @@ static INLINE void init_waiter(struct waiter *w, struct scheduler *s,
 	w->element = element;
 	w->kind = direction > 0 ? &weft__sending : &weft__receiving;
 	w->result = 0;
-	w->called_off = false;
+	w->called_off = 0;
 }
 
 #endif /* WEFT__CHANNEL_WAIT_H */

@@ -62,7 +62,7 @@ static int wait_for(struct scheduler *s, weft_condition *c, weft_mutex *m)
 	queue_up(&q);
 	weft__mutex_unlock(s, m);
 	weft__block(s, &q.waiter, true);
-	rc = weft__outcome(q.waiter.task, &q.waiter);
+	rc = weft__outcome(&q.waiter);
 	relocked = relock(s, m);
 	return relocked ? relocked : rc;
 }

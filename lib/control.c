@@ -97,7 +97,7 @@ void weft__call_off(struct scheduler *s, struct weft_task *t)
 	if (state == WEFT_PAUSED) {
 		weft__interrupt_pause(s, t);
 	} else if (state == WEFT_BLOCKED && w->kind->cancel(s, w)) {
-		w->called_off = true;
+		w->called_off = CALLED_OFF;
 		weft__wake_local(s, t);
 	}
 }
@@ -228,9 +228,9 @@ static int control(weft_tasklet t, const struct control *c)
 		return rc;
 	}
 	if (!c->request)
-		return -EXDEV;
+		return weft__is_alive(t) ? -EXDEV : -ESRCH;
 	if (peek(t.task->state) == WEFT_BLOCKED)
-		return weft__is_alive(t) ? -EBUSY : -ESRCH;
+		return weft__was_alive(t) ? -EBUSY : -ESRCH;
 	return request(s, t, c->request, c->replaces);
 }
 

@@ -447,8 +447,7 @@ static int wait_for_end(struct scheduler *s, struct weft_group *g,
 	if (look_or_link(g, w, true))
 		return w->waiter.result;
 	weft__block(s, &w->waiter, true);
-	return w->waiter.called_off ? weft__interruption(w->waiter.task)
-				    : w->waiter.result;
+	return weft__outcome(&w->waiter);
 }
 
 WEFT_API int weft_group_wait(weft_group *g)
@@ -476,7 +475,7 @@ WEFT_API int weft_group_wait(weft_group *g)
 	is_interrupted = rc;
 	if (!rc) {
 		rc = wait_for_end(s, g, &w);
-		is_interrupted = w.waiter.called_off;
+		is_interrupted = w.waiter.called_off == CALLED_OFF;
 	}
 	if (is_interrupted && is_final(rc) && !end_members(s, g, &w))
 		return -EDEADLK;

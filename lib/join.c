@@ -198,7 +198,7 @@ int weft__join(struct scheduler *s, weft_tasklet target, bool *has_ended)
 	weft__block(s, &j.waiter, true);
 	/* It has not if this was told of a deadlock. */
 	*has_ended = !j.waiter.called_off && !weft__is_alive(target);
-	return weft__outcome(me, &j.waiter);
+	return weft__outcome(&j.waiter);
 }
 
 WEFT_API int weft_tasklet_join(weft_tasklet t)

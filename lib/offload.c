@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Tasklets that wait for a helper: weft_offload(), and calls that the ring cannot
- * make (file.c).
+ * make (position.c).
  *
  * The job lies on its caller's stack. A helper that has done it wakes the caller in
  * the name of weft__unattached, for it has no scheduler of its own.
@@ -103,7 +103,7 @@ WEFT_API int weft_offload(weft_fn fn, void *arg)
 		rc = weft__may_wait(s);
 	if (!rc)
 		rc = weft__run_errand(s, &e);
-	return rc ? rc : weft__outcome(e.waiter.task, &e.waiter);
+	return rc ? rc : weft__outcome(&e.waiter);
 }
 
 /* --- fork --- */

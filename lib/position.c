@@ -354,7 +354,7 @@ static ssize_t wait_for_helper(struct scheduler *s, const struct file *f,
 	if (rc)
 		return rc;
 	(void)move_slowly(s, f, &slow);
-	return weft__outcome(w->task, w);
+	return weft__outcome(w);
 }
 
 /* The first @n bytes have been read quickly. What interrupts the wait for others is

@@ -502,7 +502,7 @@ static struct weft_task *give_up(struct scheduler *s)
 		return pop_frame(s, -EDEADLK);
 	if (!w->kind->cancel(s, w))
 		return NULL;
-	w->result = -EDEADLK;
+	w->called_off = TOLD_OF_DEADLOCK;
 	return s->main;
 }
 

@@ -429,10 +429,17 @@ void weft__drop_scopes(struct scheduler *s, struct weft_task *t);
 
 void weft__free_scopes(struct scheduler *s);
 
-/* What a blocking call returns that has waited. */
-static INLINE int weft__outcome(struct weft_task *t, const struct waiter *w)
+/* What a blocking call returns whose wait has been called off. */
+static inline int weft__called_off(const struct waiter *w)
 {
-	return unlikely(w->called_off) ? weft__interruption(t) : w->result;
+	return w->called_off == TOLD_OF_DEADLOCK ? -EDEADLK
+						 : weft__interruption(w->task);
+}
+
+/* What a blocking call returns that has waited. */
+static INLINE int weft__outcome(const struct waiter *w)
+{
+	return unlikely(w->called_off) ? weft__called_off(w) : w->result;
 }
 
 int weft__enter_slowly(struct scheduler *s);

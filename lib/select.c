@@ -9,7 +9,7 @@
  * a waiter per case in the queues, under those locks, and blocks on one of its own.
  *
  *	chosen    NOTHING -> case + 1    by a peer, under that case's channel's lock
- *	          NOTHING -> CALLED_OFF  by the owner's thread (kill, deadline)
+ *	          NOTHING -> WITHDRAWN   by the owner's thread (kill, deadline)
  *
  * [select.1] One compare-exchange decides, so exactly one of several peers and a
  * calling-off gets the selection, whichever channels they come by. It releases and
@@ -43,7 +43,7 @@
 enum { CASES_ON_STACK = 16 };
 
 static const uint32_t NOTHING = 0;
-static const uint32_t CALLED_OFF = UINT32_MAX;
+static const uint32_t WITHDRAWN = UINT32_MAX;
 
 struct selection {
 	struct waiter waiter; /* first: what the tasklet blocks on */
@@ -132,7 +132,7 @@ static bool call_off(struct scheduler *s, struct waiter *w)
 	struct selection *sel = (struct selection *)w;
 
 	(void)s;
-	if (!choose(sel, CALLED_OFF))
+	if (!choose(sel, WITHDRAWN))
 		return false;
 	withdraw_all(sel);
 	return true;
@@ -164,7 +164,15 @@ static void describe(const struct waiter *w, char *text, size_t size)
 		 what);
 }
 
+static void free_unused(struct selection *sel);
+
+static void give_up(struct waiter *w)
+{
+	free_unused((struct selection *)w);
+}
+
 static const struct wait_kind selecting = { .cancel = call_off,
+					    .give_up = give_up,
 					    .is_claimed = is_claimed,
 					    .describe = describe };
 const struct wait_kind weft__selecting_send = { .direction = 1,
@@ -304,7 +312,7 @@ static int take_result(struct selection *sel)
 	size_t index;
 
 	if (sel->waiter.called_off) {
-		int rc = weft__interruption(sel->waiter.task);
+		int rc = weft__called_off(&sel->waiter);
 
 		free_unused(sel);
 		return rc;

@@ -25,8 +25,10 @@ struct started {
 	pthread_t pthread; /* as pthread_create() says */
 	pthread_t self;    /* as the thread says, before others can ask */
 	sem_t attached;
-	bool is_anonymous; /* nobody can join it */
-	bool is_parents;   /* this is a child of fork(), and it is not here */
+	_Atomic(unsigned) references; /* the creator's, and the list's or, of an
+				       * anonymous one, the thread's */
+	bool is_anonymous;            /* nobody can join it */
+	bool is_parents; /* this is a child of fork(), and it is not here */
 };
 
 static struct {
@@ -40,6 +42,16 @@ static void publish(struct started *r)
 	r->next = started.list;
 	started.list = r;
 	pthread_mutex_unlock(&started.mutex);
+}
+
+/* The creator may still be at it when the thread has been joined. */
+static void let_go(struct started *r)
+{
+	/* acquire, release: the last one comes after all that the other did */
+	if (atomic_fetch_sub(&r->references, 1) == 1) {
+		sem_destroy(&r->attached);
+		free(r);
+	}
 }
 
 static void *run_thread(void *record)
@@ -59,8 +71,9 @@ static void *run_thread(void *record)
 			publish(r);
 		}
 	}
-	/* From here on an anonymous one may have been freed. */
 	sem_post(&r->attached);
+	if (!t.id || r->is_anonymous)
+		let_go(r);
 	if (t.id)
 		(void)weft_run();
 	return NULL;
@@ -68,13 +81,13 @@ static void *run_thread(void *record)
 
 static int start(struct started *r)
 {
-	int rc = sem_init(&r->attached, 0, 0) ? errno : 0;
+	int rc;
 
-	if (rc)
-		return -rc;
 	rc = pthread_create(&r->pthread, NULL, run_thread, r);
-	if (rc)
-		goto destroy;
+	if (rc) {
+		let_go(r);
+		return -rc;
+	}
 	while (sem_wait(&r->attached))
 		; /* EINTR */
 	if (!r->id) {
@@ -83,8 +96,6 @@ static int start(struct started *r)
 	} else if (r->is_anonymous) {
 		pthread_detach(r->pthread);
 	}
-destroy:
-	sem_destroy(&r->attached);
 	return -rc;
 }
 
@@ -101,13 +112,17 @@ WEFT_API int weft_thread_start(uint64_t *id, weft_fn fn, void *arg)
 	r->fn = fn;
 	r->arg = arg;
 	r->is_anonymous = !id;
-	rc = start(r);
-	if (rc || !id) {
+	r->references = 2;
+	if (sem_init(&r->attached, 0, 0)) {
+		rc = -errno;
 		free(r);
 		return rc;
 	}
-	*id = r->id;
-	return 0;
+	rc = start(r);
+	if (!rc && id)
+		*id = r->id;
+	let_go(r);
+	return rc;
 }
 
 static struct started **find(uint64_t id)
@@ -157,7 +172,7 @@ static int take_result(uint64_t id)
 	if (!r->is_parents)
 		pthread_join(r->self, NULL);
 	result = r->result.waiter.result;
-	free(r);
+	let_go(r);
 	return result;
 }
 

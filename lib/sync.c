@@ -263,7 +263,7 @@ int weft__sync_wait(struct scheduler *s, struct weft__sync *o,
 	if (!queue_up(&q))
 		return 0;
 	weft__block(s, &q.waiter, true);
-	return weft__outcome(q.waiter.task, &q.waiter);
+	return weft__outcome(&q.waiter);
 }
 
 int weft__sync_lock(struct weft__sync *o, const struct sync_kind *kind)

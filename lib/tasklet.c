@@ -176,12 +176,11 @@ static INLINE void retire(struct scheduler *s, struct weft_task *t, int result)
 			weft__join_end(s, t, result);
 			return;
 		}
-		/* nobody else is there, but for a handler of a signal */
+		/* nobody else is there, but for a handler of a signal, which
+		 * neither locks nor joins */
 		if (__libc_single_threaded) {
-			if (likely(arch_change_alone(&t->word, &word,
-						     word & REQUEST_QUEUED)))
-				return;
-			continue;
+			arch_and_alone(&t->word, REQUEST_QUEUED);
+			return;
 		}
 		/* release: who finds the id gone finds the end before it
 		 * [task.1]; acquire: what a joiner that called off has written,
@@ -338,7 +337,7 @@ static NOINLINE _Noreturn void end_slowly(struct scheduler *s,
 	weft_tasklet from = weft__handle(t);
 	struct weft_task *next;
 
-	t->n_shields++;
+	t->n_shields = 1; /* whatever it had */
 	weft__drop_scopes(s, t);
 	weft__task_run_deferred(s, t);
 	weft__drop_scopes(s, t);
@@ -760,14 +759,6 @@ WEFT_API bool weft_tasklet_alive(weft_tasklet t)
 	return weft__is_alive(t);
 }
 
-/* Whether what was read of a tasklet, after weft__is_alive(), was this tenant's. */
-static bool was_alive(weft_tasklet t)
-{
-	/* acquire: it was read before the id is read again [task.3] */
-	atomic_thread_fence(memory_order_acquire);
-	return weft__is_alive(t);
-}
-
 WEFT_API enum weft_state weft_tasklet_state(weft_tasklet t)
 {
 	enum weft_state state;
@@ -779,7 +770,7 @@ WEFT_API enum weft_state weft_tasklet_state(weft_tasklet t)
 	state = (enum weft_state)peek(t.task->state);
 	if (state == WEFT_RUNNABLE && peek(owner->current) == t.task)
 		state = WEFT_RUNNING;
-	return was_alive(t) ? state : WEFT_DEAD;
+	return weft__was_alive(t) ? state : WEFT_DEAD;
 }
 
 WEFT_API bool weft_tasklet_is_main(weft_tasklet t)
@@ -789,7 +780,7 @@ WEFT_API bool weft_tasklet_is_main(weft_tasklet t)
 	if (!weft__is_alive(t))
 		return false;
 	is_main = weft__task_is_main(t.task);
-	return is_main && was_alive(t);
+	return is_main && weft__was_alive(t);
 }
 
 WEFT_API uint64_t weft_tasklet_thread(weft_tasklet t)
@@ -799,7 +790,7 @@ WEFT_API uint64_t weft_tasklet_thread(weft_tasklet t)
 	if (!weft__is_alive(t))
 		return 0;
 	id = peek(peek(t.task->owner)->thread_id);
-	return was_alive(t) ? id : 0;
+	return weft__was_alive(t) ? id : 0;
 }
 
 WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size)
@@ -817,7 +808,7 @@ WEFT_API int weft_tasklet_name(weft_tasklet t, char *buf, size_t size)
 	if (peek(t.task->about) & TASK_HAS_NAME)
 		for (size_t i = 0; i < NAME_SIZE / sizeof(uint64_t); i++)
 			copy.words[i] = peek(weft__task_name(t.task)->words[i]);
-	if (!was_alive(t))
+	if (!weft__was_alive(t))
 		return -ESRCH;
 	length = strnlen(copy.text, NAME_SIZE - 1);
 	if (length >= size)
@@ -1011,13 +1002,18 @@ static void abandon(struct scheduler *s, struct weft_task *t)
 		let_go(s, t);
 		return;
 	}
-	if (peek(t->state) == WEFT_BLOCKED)
-		while (!t->waiter->kind->cancel(s, t->waiter) &&
-		       peek(t->state) == WEFT_BLOCKED) {
-			weft__look_around(s);
-			weft__engine_poll(s);
-			nanosleep(&pause, NULL);
+	while (peek(t->state) == WEFT_BLOCKED) {
+		struct waiter *w = t->waiter;
+
+		if (w->kind->cancel(s, w)) {
+			if (w->kind->give_up)
+				w->kind->give_up(w);
+			break;
 		}
+		weft__look_around(s);
+		weft__engine_poll(s);
+		nanosleep(&pause, NULL);
+	}
 	free_deferred(t);
 	weft__drop_scopes(s, t);
 	retire(s, t, -ECANCELED);

@@ -176,6 +176,14 @@ static inline bool weft__is_alive(weft_tasklet t)
 		       t.id;
 }
 
+/* Whether what was read of a tasklet, after weft__is_alive(), was this tenant's. */
+static inline bool weft__was_alive(weft_tasklet t)
+{
+	/* acquire: it was read before the id is read again [task.3] */
+	atomic_thread_fence(memory_order_acquire);
+	return weft__is_alive(t);
+}
+
 static inline uintptr_t weft__task_link(struct weft_task *t)
 {
 	return (uintptr_t)&t->node | INBOX_TASKLET;

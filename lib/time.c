@@ -67,7 +67,7 @@ static int sleep_until(int64_t deadline)
 			return rc;
 	}
 	weft__block(s, &sleeper.waiter, true);
-	return weft__outcome(sleeper.waiter.task, &sleeper.waiter);
+	return weft__outcome(&sleeper.waiter);
 }
 
 WEFT_API int weft_sleep(int64_t ns)

@@ -40,6 +40,10 @@ struct wait_kind {
 	_Atomic(uintptr_t) *(*begin_spin)(struct waiter *w);
 	bool (*end_spin)(struct waiter *w, _Atomic(uintptr_t) *word);
 
+	/* Of one that was cancelled and whose tasklet never goes on: lets go of
+	 * what that would have let go of; or NULL. */
+	void (*give_up)(struct waiter *w);
+
 	/* Whether somebody has taken the waiter and will wake it; NULL where
 	 * only the owner's thread does. For a child of fork(). */
 	bool (*is_claimed)(const struct waiter *w);
@@ -66,6 +70,11 @@ struct wait_kind {
 	void (*ended)(struct scheduler *s, struct waiter *w);
 };
 
+enum {
+	CALLED_OFF = 1,      /* by kill, raise or a deadline: they say what */
+	TOLD_OF_DEADLOCK = 2 /* -EDEADLK */
+};
+
 struct waiter {
 	union {
 		/* First: links to a waiter have no bits set. Once claimed. */
@@ -79,8 +88,9 @@ struct waiter {
 	struct waiter *prev;     /* in a channel's queue */
 	_Atomic(struct weft_channel *) channel; /* while linked in its queue */
 	const struct wait_kind *kind;
-	int result;      /* what the call that waits is to return */
-	bool called_off; /* by kill or raise: they say what */
+	int result;         /* what the call that waits is to return */
+	uint8_t called_off; /* 0: by nobody; else what the call returns is said
+			       elsewhere */
 };
 
 #endif /* WEFT__WAITER_H */

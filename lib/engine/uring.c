@@ -238,6 +238,15 @@ static int ask_for_small_ring(unsigned flags, unsigned entries,
 	return fd;
 }
 
+#ifdef WEFT__TSAN
+/* The kernel's part of a ring's end and the next one's beginning at the same
+ * address is invisible to ThreadSanitizer: this stands for it. */
+static _Atomic(unsigned) n_rings;
+#define NOTE_RING(by) atomic_fetch_add(&n_rings, by)
+#else
+#define NOTE_RING(by) ((void)0)
+#endif
+
 static int set_up_as(struct io_uring *ring, unsigned flags, unsigned entries)
 {
 	struct io_uring_params p;
@@ -255,6 +264,7 @@ static int set_up_as(struct io_uring *ring, unsigned flags, unsigned entries)
 		close(fd);
 		return rc;
 	}
+	NOTE_RING(1U);
 	/* To be on the safe side, a kernel that has cut a queue down says that it
 	 * holds completions back, and goes on saying so until the first one that
 	 * it does hold back: the thread would not sleep. Nothing is in flight. */
@@ -307,15 +317,6 @@ static bool can_send_message(int ring_fd)
 	return answer > 0;
 }
 
-#ifdef WEFT__TSAN
-/* The kernel's part of a ring's end and the next one's beginning at the same
- * address is invisible to ThreadSanitizer: this stands for it. */
-static _Atomic(unsigned) n_rings;
-#define NOTE_RING(by) atomic_fetch_add(&n_rings, by)
-#else
-#define NOTE_RING(by) ((void)0)
-#endif
-
 /* Entry i of the queue is always number i of the array, where there is one. */
 static void number_entries(struct io_uring *ring)
 {
@@ -359,7 +360,6 @@ static int open_ring(struct engine *e)
 	rc = set_up(ring);
 	if (rc)
 		return rc;
-	NOTE_RING(1U);
 	rc = -ENOSYS;
 	if (!(ring->features & IORING_FEAT_EXT_ARG))
 		goto exit_ring; /* Linux 5.10: no deadline for a wait */

@@ -686,6 +686,107 @@ START_TEST(drop_kills_at_the_end_of_a_thread)
 }
 END_TEST
 
+/* --- the last who uses a channel --- */
+
+static void count_drop(void *element, void *ctx)
+{
+	(void)element;
+	(void)ctx;
+	n_dropped++;
+}
+
+static weft_channel *full_channel(void)
+{
+	weft_channel *ch = weft_channel_new(sizeof(int), 1);
+
+	weft_channel_set_drop(ch, count_drop, NULL);
+	weft_channel_send(ch, &n_run);
+	return ch;
+}
+
+static int unref_it(void *ch)
+{
+	weft_channel_unref(ch);
+	return 0;
+}
+
+/* It lets the channel go, too, when it is told of a deadlock. */
+START_TEST(told_of_a_deadlock_it_drops)
+{
+	weft_channel *ch = full_channel();
+	struct weft_case cases[] = {
+		{ .channel = ch, .op = WEFT_SEND, .element = &n_run },
+		{ .channel = x, .op = WEFT_RECEIVE },
+	};
+
+	weft_spawn(unref_it, ch);
+	if (_i)
+		ck_assert_int_eq(weft_select(cases, 2, 0), -EDEADLK);
+	else
+		ck_assert_int_eq(weft_channel_send(ch, &n_run), -EDEADLK);
+	ck_assert_int_eq(n_dropped, 1);
+}
+END_TEST
+
+/* And when it is given up at the end of its thread. */
+static int send_for_ever(void *ch)
+{
+	struct weft_case one = { .channel = ch,
+				 .op = WEFT_SEND,
+				 .element = &n_run };
+
+	weft_shield_begin();
+	return n_told ? weft_select(&one, 1, 0) : weft_channel_send(ch, &n_run);
+}
+
+static void *leave_a_sender(void *arg)
+{
+	weft_channel *ch = full_channel();
+
+	(void)arg;
+	weft_spawn(send_for_ever, ch);
+	weft_schedule();
+	weft_channel_unref(ch);
+	return NULL;
+}
+
+START_TEST(given_up_it_drops)
+{
+	n_told = _i;
+	join_thread(start_thread(leave_a_sender, NULL));
+	ck_assert_int_eq(n_dropped, 1);
+}
+END_TEST
+
+/* --- shields --- */
+
+static int sleep_rc;
+
+static void sleep_late(void *arg)
+{
+	(void)arg;
+	sleep_rc = weft_sleep(1);
+}
+
+static int end_with_many_shields(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < UINT16_MAX; i++)
+		weft_shield_begin();
+	weft_defer(sleep_late, NULL);
+	weft_tasklet_kill(weft_current(), 0);
+	return 0;
+}
+
+START_TEST(shields_do_not_wrap_at_the_end)
+{
+	sleep_rc = 1;
+	weft_spawn(end_with_many_shields, NULL);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(sleep_rc, 0);
+}
+END_TEST
+
 /* --- one that is handed to a thread which has no memory for it --- */
 
 static _Atomic(bool) is_handed_in, must_go_on;
@@ -775,6 +876,9 @@ int main(void)
 	add_case(s, "handler", handler_writes_while_main_waits,
 		 handlers_do_not_nest,
 		 handlers_do_not_nest_at_the_end_of_a_thread);
+	add_loop(s, "last", told_of_a_deadlock_it_drops, 2);
+	add_loop(s, "last", given_up_it_drops, 2);
+	add_case(s, "shields", shields_do_not_wrap_at_the_end);
 	add_case(s, "refused", refused_one_stays_ended);
 	add_loop(s, "drop", drop_in_place_of_the_function, 8);
 	add_case(s, "drop", drop_is_for_those_that_never_ran, drop_may_defer,

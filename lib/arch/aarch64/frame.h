@@ -97,13 +97,11 @@ static inline void arch_pause(void)
 	__asm__ volatile("isb" : : : "memory");
 }
 
-/* A compare-exchange for a process that has one thread, where a handler of a signal
- * is all that can come in between. */
-static inline bool arch_change_alone(_Atomic(uint64_t) *word,
-				     uint64_t *expected, uint64_t to)
+/* Clears bits, in a process that has one thread, where a handler of a signal is all
+ * that can come in between. */
+static inline void arch_and_alone(_Atomic(uint64_t) *word, uint64_t bits)
 {
-	return atomic_compare_exchange_strong_explicit(
-		word, expected, to, memory_order_relaxed, memory_order_relaxed);
+	atomic_fetch_and_explicit(word, bits, memory_order_relaxed);
 }
 
 #endif /* __ASSEMBLER__ */

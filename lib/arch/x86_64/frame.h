@@ -121,19 +121,12 @@ static inline void arch_pause(void)
 	__builtin_ia32_pause();
 }
 
-/* A compare-exchange for a process that has one thread: nothing but a handler of a
- * signal can come in between, and not into the middle of one instruction. So it
- * goes without the lock, which is most of what an exchange costs. */
-static inline bool arch_change_alone(_Atomic(uint64_t) *word,
-				     uint64_t *expected, uint64_t to)
+/* Clears bits, in a process that has one thread: nothing but a handler of a signal
+ * can come in between, and not into the middle of one instruction. So it goes
+ * without the lock, which is most of what an exchange costs. */
+static inline void arch_and_alone(_Atomic(uint64_t) *word, uint64_t bits)
 {
-	bool changed;
-
-	__asm__ volatile("cmpxchgq %3, %1"
-			 : "=@ccz"(changed), "+m"(*word), "+a"(*expected)
-			 : "r"(to)
-			 : "memory");
-	return changed;
+	__asm__ volatile("andq %1, %0" : "+m"(*word) : "er"(bits) : "cc");
 }
 
 #endif /* __ASSEMBLER__ */
