@@ -249,7 +249,7 @@ static inline struct waiter *weft__first_live(struct waiter *w)
 bool weft__select_claim(struct waiter *w);
 
 /* Takes the other cases of a claimed selection out of their queues. Without a
- * lock held. Returns the waiter that is to be woken. */
+ * lock held; calls nothing of the program's. Returns the waiter that is to be woken. */
 struct waiter *weft__select_settle(struct waiter *w);
 
 #endif /* WEFT__CHANNEL_H */

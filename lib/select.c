@@ -53,7 +53,8 @@ struct selection {
 	struct select_case *nodes;    /* one per case */
 	struct weft_channel **locked; /* each once, by address */
 	size_t n_locked;
-	bool is_locked; /* see weft__lock() */
+	struct weft_channel *unused; /* to be freed by the owner */
+	bool is_locked;              /* see weft__lock() */
 };
 
 /* --- claiming --- */
@@ -86,42 +87,40 @@ bool weft__select_claim(struct waiter *w)
 		      (uint32_t)((struct select_case *)w - sel->nodes) + 1);
 }
 
-/* Takes a case out of its queue, if it is still there. Returns the channel if it is
- * unused then, and to be freed; else NULL. */
-static struct weft_channel *withdraw(struct select_case *node)
+/* Takes a case out of its queue, if it is still there. A channel that is unused then
+ * is kept for the owner: to free it may call what drops elements, which is the
+ * program's, and that must not come in between a claim and its wake. (It may fork,
+ * and the child takes who is claimed for somebody whom nobody will wake.) */
+static void withdraw(struct selection *sel, struct select_case *node)
 {
 	/* Only who has claimed a case unlinks it, and that is the caller. */
 	struct weft_channel *ch = peek(node->waiter.channel); /* [channel.1] */
-	struct weft_channel *unused;
-	bool locked;
+	bool locked, is_unused;
 
 	if (!ch)
-		return NULL;
+		return;
 	locked = weft__channel_lock(ch);
 	weft__channel_unlink(ch, &node->waiter);
-	unused = weft__channel_is_unused(ch) ? ch : NULL;
+	is_unused = weft__channel_is_unused(ch);
 	weft__channel_unlock(ch, locked);
-	return unused;
+	if (unlikely(is_unused)) {
+		/* nobody else knows of it */
+		ch->next_unused = sel->unused;
+		sel->unused = ch;
+	}
 }
 
-/* All, by the owner's thread: free_unused() comes when the owner goes on. */
 static void withdraw_all(struct selection *sel)
 {
 	for (size_t i = 0; i < sel->n; i++)
-		sel->nodes[i].waiter.element = withdraw(&sel->nodes[i]);
+		withdraw(sel, &sel->nodes[i]);
 }
 
 struct waiter *weft__select_settle(struct waiter *w)
 {
 	struct selection *sel = selection_of(w);
 
-	/* In a call of a tasklet: what drops elements may run. */
-	for (size_t i = 0; i < sel->n; i++) {
-		struct weft_channel *unused = withdraw(&sel->nodes[i]);
-
-		if (unlikely(unused))
-			weft__channel_free(unused);
-	}
+	withdraw_all(sel);
 	return &sel->waiter;
 }
 
@@ -299,11 +298,15 @@ static void link_case(struct scheduler *s, struct selection *sel, size_t i)
 	weft__channel_count_special(c->channel, 1);
 }
 
+/* In the owner's call, which goes on. */
 static void free_unused(struct selection *sel)
 {
-	for (size_t i = 0; i < sel->n; i++)
-		if (sel->nodes[i].waiter.element)
-			weft__channel_free(sel->nodes[i].waiter.element);
+	struct weft_channel *ch;
+
+	while (unlikely((ch = sel->unused) != NULL)) {
+		sel->unused = ch->next_unused;
+		weft__channel_free(ch);
+	}
 }
 
 /* The index of the case that was chosen while the tasklet waited, or an error. */
@@ -318,13 +321,16 @@ static int take_result(struct selection *sel)
 		return rc;
 	}
 	if (sel->waiter.result) {
-		/* a child of fork: the winner is gone */
+		/* A child of fork: the winner is gone, and what it had kept may
+		 * be half kept. */
+		sel->unused = NULL;
 		withdraw_all(sel);
 		free_unused(sel);
 		return sel->waiter.result;
 	}
 	index = peek(sel->chosen) - 1;
 	sel->cases[index].result = sel->nodes[index].waiter.result;
+	free_unused(sel);
 	return (int)index;
 }
 

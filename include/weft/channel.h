@@ -313,10 +313,11 @@ WEFT_API void weft_channel_set_name(weft_channel *ch, const char *name);
  * @ctx:  handed to @drop
  *
  * @drop is called by whoever lets the channel go; if that is a call that waited on
- * it and is called off, by the tasklet that made the call, before it returns. It is
- * never called within itself, on one thread: when a @drop lets another channel go,
- * that one's elements are dropped after it has returned, before the call that let the
- * first one go returns. So channels can be in channels to any depth.
+ * it and is called off, or a selection that waited on it, by the tasklet that made the
+ * call, before it returns. It is never called within itself, on one thread: when a
+ * @drop lets another channel go, that one's elements are dropped after it has
+ * returned, before the call that let the first one go returns. So channels can be in
+ * channels to any depth.
  *
  * Context: any thread; never switches.
  */

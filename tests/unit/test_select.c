@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -669,24 +670,41 @@ END_TEST
 /* --- a winner that is held up --- */
 
 /* One that has been claimed by another thread and still stands in queues: its
- * winner is held up while it withdraws the first case, whose channel nobody but
- * that case has kept, by what is to become of the element in its buffer. The
- * other cases are dead. */
+ * winner is held up as it copies the element, from a page that cannot be read until
+ * it may go. All cases but the claimed one are dead. Nobody but the first case has
+ * kept its channel. */
 static struct {
 	weft_channel *buffer; /* of the first case */
+	int *page;            /* where the winner's element is */
 	sem_t is_held, may_go;
 	struct selector selector;
 	weft_tasklet tasklet; /* the selector */
 	pthread_t winner;
 	int rc;
+	_Atomic(int) n_dropped; /* of the buffer's one element */
 } held;
 
-static void hold_up(void *element, void *ctx)
+static void count_dropped(void *element, void *ctx)
 {
 	(void)element;
 	(void)ctx;
+	held.n_dropped++;
+}
+
+static void hold_up(int signal, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (info->si_addr != held.page) {
+		/* it is what it looks like */
+		struct sigaction as_ever = { .sa_handler = SIG_DFL };
+
+		sigaction(signal, &as_ever, NULL);
+		return;
+	}
 	sem_post(&held.is_held);
-	sem_wait(&held.may_go);
+	while (sem_wait(&held.may_go))
+		;
+	mprotect(held.page, sizeof *held.page, PROT_READ);
 }
 
 static int select_behind_buffer(void *arg)
@@ -706,22 +724,28 @@ static int select_behind_buffer(void *arg)
 
 static void *win(void *arg)
 {
-	int value = 5;
-
-	held.rc = weft_channel_send(y, &value);
+	held.rc = weft_channel_send(y, held.page);
 	return arg;
 }
 
 static void prepare_held(void)
 {
+	struct sigaction holding = { .sa_sigaction = hold_up,
+				     .sa_flags = SA_SIGINFO };
 	int value = 0;
 
 	make_channels();
 	held.selector.rc = 99;
 	sem_init(&held.is_held, 0, 0);
 	sem_init(&held.may_go, 0, 0);
+	held.page = mmap(NULL, sizeof *held.page, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(held.page, MAP_FAILED);
+	*held.page = 5;
+	mprotect(held.page, sizeof *held.page, PROT_NONE);
+	sigaction(SIGSEGV, &holding, NULL);
 	held.buffer = weft_channel_new(sizeof(int), 1);
-	weft_channel_set_drop(held.buffer, hold_up, NULL);
+	weft_channel_set_drop(held.buffer, count_dropped, NULL);
 	weft_channel_send(held.buffer, &value);
 }
 
@@ -740,6 +764,7 @@ static void let_go(void)
 	sem_post(&held.may_go);
 	join_thread(held.winner);
 	ck_assert_int_eq(held.rc, 0);
+	munmap(held.page, sizeof *held.page);
 }
 
 static void hold_one_of_this_thread(void)
@@ -785,6 +810,7 @@ START_TEST(dead_cases_are_passed_over)
 	ck_assert_int_eq(weft_tasklet_join(held.tasklet), 0);
 	ck_assert_int_eq(held.selector.rc, 3);
 	ck_assert_int_eq(held.selector.from_y, 5);
+	ck_assert_int_eq(held.n_dropped, 1);
 	ck_assert_int_eq(held.selector.rc_after, -ECANCELED);
 	expect_nobody();
 }
@@ -965,6 +991,7 @@ START_TEST(fork_between_claim_and_wake)
 	if (pid == 0) {
 		EXPECT(weft_tasklet_join(held.tasklet) == 0);
 		EXPECT(held.selector.rc == -ECANCELED);
+		EXPECT(held.n_dropped == 1);
 		EXPECT(weft_channel_balance(x) == 0);
 		EXPECT(weft_channel_balance(y) == 0);
 		EXPECT(weft_channel_balance(z) == 0);
@@ -974,6 +1001,57 @@ START_TEST(fork_between_claim_and_wake)
 	let_go();
 	ck_assert_int_eq(weft_tasklet_join(held.tasklet), 0);
 	ck_assert_int_eq(held.selector.rc, 3);
+	expect_nobody();
+}
+END_TEST
+
+static pid_t forked = -1;
+
+static void fork_once(void *element, void *ctx)
+{
+	(void)element;
+	(void)ctx;
+	if (forked < 0)
+		forked = fork();
+}
+
+/* One that receives from x, or sends on a buffer that is full, and that nobody but
+ * this has kept. */
+static void select_with_a_forking_drop(void)
+{
+	prepare_held();
+	weft_channel_set_drop(held.buffer, fork_once, NULL);
+	held.tasklet = weft_spawn(select_behind_buffer, NULL);
+	weft_schedule();
+	weft_channel_unref(held.buffer);
+}
+
+/* What drops the elements of a channel that a selection had kept forks: child and
+ * parent have woken the selection's tasklet, each once. */
+START_TEST(fork_in_a_drop)
+{
+	struct selector other = { .to_z = 4 };
+	int value = 42;
+
+	select_with_a_forking_drop();
+	weft_spawn(run_selector, &other);
+	weft_schedule();
+	if (_i) {
+		weft_channel_close(x);
+	} else {
+		weft_channel_set_preference(x, 0);
+		EXPECT(weft_channel_send(x, &value) == 0);
+		EXPECT(weft_channel_send(x, &value) == 0);
+	}
+	EXPECT(weft_runcount() <= 3);
+	EXPECT(weft_run() == 0);
+	EXPECT(forked >= 0);
+	EXPECT(held.selector.rc == 1 && held.selector.rc_after == 0);
+	EXPECT(other.rc == 0);
+	EXPECT(_i || (held.selector.from_x == 42 && other.from_x == 42));
+	if (forked == 0)
+		_exit(0);
+	expect_success(forked);
 	expect_nobody();
 }
 END_TEST
@@ -1095,6 +1173,7 @@ int main(void)
 	add_case(suite, "fork", fork_while_selecting,
 		 fork_forgets_selections_of_others,
 		 fork_between_claim_and_wake);
+	add_loop(suite, "fork in a drop", fork_in_a_drop, 2);
 	add_case(suite, "the end of a thread", end_of_a_thread,
 		 end_of_a_thread_between_claim_and_wake);
 	add_case(suite, "the deadlock report", report_names_selections);
