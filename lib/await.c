@@ -41,6 +41,7 @@ struct ring_wait {
 	int res;
 	uint32_t flags;
 	bool is_settled; /* of one that is not waited for by the tasklet */
+	struct ring_wait *next_cut; /* in the scheduler's list, see there */
 };
 
 static struct ring_wait *wait_of(struct waiter *w)
@@ -60,12 +61,53 @@ static INLINE bool note(struct ring_wait *wait, int res, unsigned flags)
 	return likely(!(flags & IORING_CQE_F_MORE));
 }
 
+/* By a signal inside of the kernel, which is how a worker is called back: some
+ * operations then hand out what is meant for the end of a system call. */
+static bool is_cut_short(int res)
+{
+	enum { ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
+
+	return res == -ECANCELED || res == -EINTR ||
+	       (res <= -ERESTARTSYS && res >= -ERESTART_RESTARTBLOCK);
+}
+
+/* One that may be begun again when its tasklet next runs. Until then its descriptor
+ * can be closed, and the number be another file's. */
+static NOINLINE void note_cut_short(struct ring_wait *wait)
+{
+	struct scheduler *s = wait->waiter.owner;
+
+	wait->next_cut = s->cut_short;
+	s->cut_short = wait;
+}
+
+/* Its tasklet runs. */
+static void forget_cut_short(struct scheduler *s, struct ring_wait *wait)
+{
+	struct ring_wait **place = &s->cut_short;
+
+	while (*place && *place != wait)
+		place = &(*place)->next_cut;
+	if (*place)
+		*place = wait->next_cut;
+}
+
+void weft__engine_call_back_cut_short(struct scheduler *s, int fd)
+{
+	for (struct ring_wait *wait = s->cut_short; wait; wait = wait->next_cut)
+		if (wait->operation.fd == fd)
+			wait->operation.is_called_back = true;
+}
+
 static void wake(struct operation *o, int res, unsigned flags)
 {
 	struct ring_wait *wait = (struct ring_wait *)o;
 
-	if (note(wait, res, flags))
+	if (note(wait, res, flags)) {
+		if (unlikely(is_cut_short(wait->res)))
+			note_cut_short(wait);
 		weft__wake_local(wait->waiter.owner, wait->waiter.task);
+	}
 }
 
 static void settle(struct operation *o, int res, unsigned flags)
@@ -117,16 +159,6 @@ static NOINLINE void note_written(const struct io_uring_sqe *sqe, int res)
 	default: /* the others that fill memory are their caller's to name */
 		break;
 	}
-}
-
-/* By a signal inside of the kernel, which is how a worker is called back: some
- * operations then hand out what is meant for the end of a system call. */
-static bool is_cut_short(int res)
-{
-	enum { ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
-
-	return res == -ECANCELED || res == -EINTR ||
-	       (res <= -ERESTARTSYS && res >= -ERESTART_RESTARTBLOCK);
 }
 
 /* Has the kernel do what it can at once, and cancels the operation if that was not
@@ -265,6 +297,7 @@ static NOINLINE int see_through(struct scheduler *s, struct ring_wait *wait,
 	int rc = 0;
 
 	while (is_cut_short(wait->res) && !rc) {
+		forget_cut_short(s, wait);
 		/* For a kill or a raise, and the call fails with that, or for a
 		 * close of the descriptor. */
 		if (wait->operation.is_called_back) {
@@ -272,7 +305,8 @@ static NOINLINE int see_through(struct scheduler *s, struct ring_wait *wait,
 			return weft__interruption(peek(s->current));
 		}
 		/* A descriptor is closed all the same. */
-		if (was_cancelled_by_user(&wait->sqe) ||
+		if ((wait->res == -ECANCELED &&
+		     was_cancelled_by_user(&wait->sqe)) ||
 		    (wait->sqe.opcode == IORING_OP_CLOSE &&
 		     wait->res == -EINTR))
 			return 0;

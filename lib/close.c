@@ -133,6 +133,9 @@ static int close_some_way(struct scheduler *s, int fd)
 		weft__engine_flush(&s->engine);
 		weft__note_runnable(s);
 	}
+	/* Handing in has taken completions in. */
+	if (unlikely(s->cut_short))
+		weft__engine_call_back_cut_short(s, fd);
 	switch (way) {
 	case BY_RING:
 		return close_by_ring(s, fd);

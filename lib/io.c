@@ -36,8 +36,9 @@ static int await(const struct io_uring_sqe *sqe, int *res, uint32_t *flags)
 WEFT_API int weft_await_cqe(const struct io_uring_sqe *sqe,
 			    struct io_uring_cqe *cqe)
 {
-	static const unsigned unusable =
-		IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
+	static const unsigned unusable = IOSQE_CQE_SKIP_SUCCESS |
+					 IOSQE_IO_LINK | IOSQE_IO_HARDLINK |
+					 IOSQE_IO_DRAIN;
 	uint32_t flags;
 	int res;
 	int rc;

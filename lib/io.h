@@ -20,6 +20,10 @@ int weft__await(const struct io_uring_sqe *sqe);
 int weft__engine_await(struct scheduler *s, const struct io_uring_sqe *sqe,
 		       int *res, uint32_t *flags);
 
+/* Before @fd is closed: what the kernel has cut short, and would be begun again on
+ * it, returns -ECANCELED. */
+void weft__engine_call_back_cut_short(struct scheduler *s, int fd);
+
 /* For calls that are not begun because the engine refuses: gives way, so that who
  * tries again and again does not keep the thread. -ECANCELED. */
 int weft__refuse(void);

@@ -120,6 +120,10 @@ struct scheduler {
 	uint32_t n_slow_at[N_POSITION_GATES];
 	struct waiter *closers;
 
+	/* Operations that the kernel has cut short, until their tasklets run and
+	 * begin them again, see await.c. */
+	struct ring_wait *cut_short;
+
 	/* written by the owner, read by any thread that holds the registry */
 	_Atomic(uint64_t) switches; /* up to the last look, see weft_stats() */
 	_Atomic(uint64_t) ended, failed, abandoned, parks, timers_fired;

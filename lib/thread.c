@@ -331,6 +331,7 @@ static void detach(struct scheduler *s)
 		end_all(s);
 	else
 		leave_main_behind(s);
+	s->cut_short = NULL; /* main's may be gone */
 	weft__task_abandon_all(s);
 	weft__position_give_up(s);
 	weft__release_word(s);

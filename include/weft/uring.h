@@ -23,8 +23,8 @@ WEFT_BEGIN_DECLS
  *       belongs to weft and is ignored.
  *
  * For operations that end by themselves: not multishot ones, and with none of
- * IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_LINK and IOSQE_IO_HARDLINK set. A zero-copy
- * send returns its result when the kernel has let go of the memory.
+ * IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_LINK, IOSQE_IO_HARDLINK and IOSQE_IO_DRAIN
+ * set. (The last would hold up all of the thread's.) A zero-copy send returns its result when the kernel has let go of the memory.
  *
  * An operation that needs a thread of the kernel's and that the kernel cancels or
  * interrupts by itself is begun again; so is one that another operation of the

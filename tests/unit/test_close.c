@@ -231,6 +231,30 @@ START_TEST(killed_call_not_yet_handed_in)
 }
 END_TEST
 
+/* One that the kernel gave up, and that would be begun again when its tasklet runs. */
+START_TEST(call_cut_short_before)
+{
+	struct io_uring_sqe sqe = { 0 };
+	int fds[2], next[2];
+	char byte = 0;
+
+	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+	weft_spawn(read_a_byte, &fds[0]);
+	weft_schedule();
+	io_uring_prep_cancel_fd(&sqe, fds[0], 0);
+	weft_set_block_trap(true); /* nobody else runs meanwhile */
+	ck_assert_int_ge(weft_await(&sqe), 0);
+	ck_assert_int_eq(weft_close(fds[0]), 0);
+	weft_set_block_trap(false);
+	ck_assert_int_eq(pipe2(next, O_CLOEXEC), 0);
+	ck_assert_int_eq(next[0], fds[0]);
+	ck_assert_int_eq((int)write(next[1], "x", 1), 1);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq((int)read(next[0], &byte, 1), 1);
+	ck_assert_int_eq(byte, 'x');
+}
+END_TEST
+
 /* --- it always closes --- */
 
 enum { MANY = 64 };
@@ -473,7 +497,8 @@ int main(void)
 		return SKIPPED;
 	add_case(s, "whose calls end", closing_a_duplicate,
 		 calls_on_large_numbers, no_call_in_between,
-		 calls_not_yet_handed_in, killed_call_not_yet_handed_in);
+		 calls_not_yet_handed_in, killed_call_not_yet_handed_in,
+		 call_cut_short_before);
 	add_loop(s, "whose calls end", closing_an_unused_duplicate, 6);
 	add_case(s, "always", close_without_memory, close_without_descriptors);
 	add_loop(s, "always", every_kind_is_closed, (size_t)KINDS * 4);

@@ -954,6 +954,7 @@ START_TEST(await_refuses)
 		IOSQE_CQE_SKIP_SUCCESS,
 		IOSQE_IO_LINK,
 		IOSQE_IO_HARDLINK,
+		IOSQE_IO_DRAIN,
 	};
 	struct io_uring_cqe cqe, before;
 	struct io_uring_sqe sqe;

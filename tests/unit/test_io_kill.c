@@ -6,10 +6,13 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <weft.h>
 
@@ -372,6 +375,43 @@ START_TEST(cancel_that_finds_nothing)
 }
 END_TEST
 
+static _Noreturn void stop_and_continue(pid_t pid)
+{
+	static const struct timespec nap = { .tv_nsec = 2 * 1000 * 1000 };
+
+	for (int i = 0; i < 20; i++) {
+		nanosleep(&nap, NULL);
+		kill(pid, SIGSTOP);
+		nanosleep(&nap, NULL);
+		kill(pid, SIGCONT);
+	}
+	_exit(0);
+}
+
+/* As a debugger does. */
+START_TEST(stopping_the_process_ends_no_call)
+{
+	pid_t parent = getpid(), child;
+	weft_tasklet t;
+
+	fill_a_backlog();
+	results[0] = 1;
+	t = weft_spawn(connect_in_vain, NULL);
+	weft_sleep(20 * WEFT_MILLISECOND);
+	child = fork();
+	if (child == 0)
+		stop_and_continue(parent);
+	while (waitpid(child, NULL, WNOHANG) == 0)
+		weft_sleep(WEFT_MILLISECOND);
+	weft_sleep(WEFT_MILLISECOND);
+	ck_assert_int_eq(results[0], 1);
+	ck_assert_int_eq(weft_tasklet_kill(t, 0), 0);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(results[0], -ECANCELED);
+	close(listener);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("io_kill");
@@ -381,6 +421,7 @@ int main(void)
 	add_case(s, "interrupted", raise_interrupts_once,
 		 result_that_came_first, cancel_storm_with_full_ring,
 		 accept_is_interrupted);
+	add_case(s, "stopped", stopping_the_process_ends_no_call);
 	add_case(s, "close", killed_one_closes);
 	add_loop(s, "trap", io_under_a_trap, 2);
 	add_loop(s, "moved about", cancel_that_finds_nothing, 2);
