@@ -87,9 +87,19 @@ static void go_on_in_child(void)
 		weft__embedding_settle(self);
 }
 
+static int failure;
+
+/* As the library is loaded: the handlers of a child run in the order in which they
+ * were registered, those before the fork in the reverse order. So a handler that the
+ * program registers finds the child as it is to be, and no lock held before. */
+static void __attribute__((constructor)) register_handlers(void)
+{
+	failure = pthread_atfork(lock_all, unlock_all, go_on_in_child);
+}
+
 void weft__fork_prepare(void)
 {
-	if (pthread_atfork(lock_all, unlock_all, go_on_in_child))
+	if (failure)
 		weft__warn("no memory for what fork() needs: a child of this "
 			   "process cannot use weft");
 }

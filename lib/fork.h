@@ -9,7 +9,8 @@
 
 struct scheduler;
 
-/* Registers the handlers; once per process. */
+/* Says so if the handlers could not be registered; once per process. (Called, so that
+ * who links the library statically has what registers them.) */
 void weft__fork_prepare(void);
 
 /* pool.c: its mutex. */

@@ -355,6 +355,35 @@ START_TEST(fork_and_fork)
 }
 END_TEST
 
+static int in_handlers;
+
+static void use_weft(void)
+{
+	in_handlers |= weft_sleep(1000);
+}
+
+/* Handlers of the program's, from before its first call of weft, may call it. */
+START_TEST(handlers_from_before)
+{
+	weft_tasklet sleeper;
+	pid_t pid;
+
+	ck_assert_int_eq(pthread_atfork(use_weft, use_weft, use_weft), 0);
+	sleeper = weft_spawn(sleep_a_bit, NULL);
+	weft_sleep(1000);
+	pid = fork();
+	if (pid == 0) {
+		EXPECT(in_handlers == 0);
+		EXPECT(weft_tasklet_join(sleeper) == 0);
+		_exit(0);
+	}
+	expect_success(pid);
+	ck_assert_int_eq(in_handlers, 0);
+	weft_run();
+	ck_assert_int_eq(n_slept, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fork");
@@ -364,7 +393,7 @@ int main(void)
 		return SKIPPED;
 	}
 	add_case(s, "fork", child_goes_on, fork_in_a_tasklet, io_in_flight,
-		 fork_and_fork, fd_in_the_child);
+		 fork_and_fork, fd_in_the_child, handlers_from_before);
 	add_case(s, "threads", other_threads_are_gone, fork_under_load,
 		 fork_in_a_thread_not_attached);
 	return run_suite(s);
