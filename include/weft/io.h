@@ -27,6 +27,11 @@
  * trap an operation succeeds only if it completes without waiting. At the end of a
  * thread, calls that are shielded from its kill are cancelled in the end, too, and
  * none is begun after that.
+ *
+ * Limits: all threads share one table of descriptors, so none may have called
+ * unshare(CLONE_FILES). With more than about 100 tasklets that wait for one
+ * descriptor, calls that wait in a thread of the kernel's, such as a write to a
+ * terminal, may wait for those: have few read, and hand out by a channel.
  */
 #ifndef WEFT_IO_H
 #define WEFT_IO_H

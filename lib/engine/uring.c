@@ -831,7 +831,7 @@ static void require_rung(long rc, int fd)
 {
 	REQUIRE(rc >= 0 || errno != EBADF || fd < 0,
 		"a thread cannot be woken: somebody has closed a descriptor "
-		"that is weft's");
+		"that is weft's, or a thread has descriptors of its own");
 }
 
 void weft__engine_ring_message(struct engine *target)
