@@ -374,8 +374,8 @@ START_TEST(close_without_descriptors)
 	struct rlimit limit = { 0, 0 };
 	int fd = posix_openpt(O_RDWR | O_NOCTTY);
 
-	if (fd < 0)
-		return; /* a machine without */
+	if (fd < 0 || is_under_valgrind()) /* which has limits of its own */
+		return;
 	limit.rlim_cur = limit.rlim_max = (rlim_t)fd + 1;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	ck_assert_int_eq(weft_close(fd), 0);

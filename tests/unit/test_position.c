@@ -287,7 +287,8 @@ END_TEST
 START_TEST(short_reads_are_at_the_end_only)
 {
 	ssize_t all = (ssize_t)BLOCKS * BLOCK;
-	char *buf = calloc(BLOCKS, BLOCK);
+	char *buf =
+		calloc(2 * BLOCKS, BLOCK); /* more is asked for than is there */
 	int fd = make_blocks(0);
 	long number;
 
@@ -311,6 +312,8 @@ END_TEST
 
 START_TEST(errors_are_those_of_read_and_write)
 {
+	/* Valgrind tells of those that are meant. */
+	bool faults = !is_under_valgrind();
 	int fd = make_file(0);
 	int reader = open(path, O_RDONLY | O_CLOEXEC);
 	int writer = open(path, O_WRONLY | O_CLOEXEC);
@@ -326,9 +329,12 @@ START_TEST(errors_are_those_of_read_and_write)
 		ck_assert_int_eq(weft_read(writer, &byte, 1), -EBADF);
 		ck_assert_int_eq(weft_read(folder, &byte, 1), -EISDIR);
 		ck_assert_int_eq(weft_write(folder, &byte, 1), -EBADF);
-		ck_assert_int_eq(weft_write(fd, (void *)1, 1), -EFAULT);
+		if (faults)
+			ck_assert_int_eq(weft_write(fd, (void *)1, 1), -EFAULT);
 		lseek(reader, 0, SEEK_SET);
-		ck_assert_int_eq(weft_read(reader, (void *)1, 1), -EFAULT);
+		if (faults)
+			ck_assert_int_eq(weft_read(reader, (void *)1, 1),
+					 -EFAULT);
 		ck_assert_int_eq(lseek(reader, 0, SEEK_CUR), 0);
 		ck_assert_int_eq(weft_read(reader, &byte, 1), 1);
 	}
