@@ -31,7 +31,8 @@
  * Limits: all threads share one table of descriptors, so none may have called
  * unshare(CLONE_FILES). With more than about 100 tasklets that wait for one
  * descriptor, calls that wait in a thread of the kernel's, such as a write to a
- * terminal, may wait for those: have few read, and hand out by a channel.
+ * terminal, may wait for those, and reads and writes of one that is O_NONBLOCK may
+ * return -EAGAIN: have few read, and hand out by a channel.
  */
 #ifndef WEFT_IO_H
 #define WEFT_IO_H
