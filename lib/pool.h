@@ -15,7 +15,7 @@
 
 enum crew {
 	CREW_FUNCTIONS, /* of weft_offload(); WEFT_OFFLOAD of them at most */
-	CREW_FILES,     /* what the ring cannot do as it should, see position.c */
+	CREW_FILES, /* what the ring cannot do as it should, see position.c */
 	N_CREWS
 };
 
