@@ -828,7 +828,7 @@ enum doorbell weft__engine_prepare_sleep(struct scheduler *s)
  * parent's, and this is a child of fork().) */
 static void require_rung(long rc, int fd)
 {
-	REQUIRE(rc >= 0 || errno != EBADF || fd < 0,
+	REQUIRE(rc >= 0 || (errno != EBADF && errno != EBADFD) || fd < 0,
 		"a thread cannot be woken: somebody has closed a descriptor "
 		"that is weft's, or a thread has descriptors of its own");
 }

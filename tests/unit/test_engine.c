@@ -416,6 +416,97 @@ START_TEST(zero_copy_returns_after_its_notification)
 }
 END_TEST
 
+/* --- descriptors that are the library's --- */
+
+enum { WAKES = 5 };
+
+static weft_channel *far_off;
+
+static void *sleep_in_a_ring(void *arg)
+{
+	uint64_t *id = arg;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	char byte;
+
+	weft_read(fd, &byte, 1);
+	close(fd);
+	*(_Atomic(uint64_t) *)id = weft_thread_id();
+	for (int i = 0; i < WAKES; i++)
+		weft_channel_receive(far_off, NULL);
+	return NULL;
+}
+
+/* Closes all rings, or has their numbers name other files. */
+static void take_rings_away(bool put_others)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	char link[64], name[64];
+
+	for (int fd = 3; fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+		n = readlink(link, name, sizeof name - 1);
+		if (n < 0)
+			continue;
+		name[n] = '\0';
+		if (!strstr(name, "io_uring"))
+			continue;
+		if (put_others)
+			dup2(null, fd);
+		else
+			close(fd);
+	}
+}
+
+static int wake_without_rings(bool put_others)
+{
+	_Atomic(uint64_t) id = 0;
+	pthread_t thread;
+
+	setenv("WEFT_WAKE", "msg_ring", 1);
+	alarm(20); /* a wake that is lost */
+	far_off = weft_channel_new(0, 0);
+	pthread_create(&thread, NULL, sleep_in_a_ring, (void *)&id);
+	while (!id)
+		sched_yield();
+	until_parked(id);
+	take_rings_away(put_others);
+	/* The first may come while the sleeper is up, for its descriptor has gone. */
+	for (int i = 0; i < WAKES; i++) {
+		until_parked(id);
+		weft_channel_send(far_off, NULL);
+	}
+	pthread_join(thread, NULL);
+	return 0;
+}
+
+static int wake_by_a_closed_number(void)
+{
+	return wake_without_rings(false);
+}
+
+static int wake_by_another_file(void)
+{
+	return wake_without_rings(true);
+}
+
+/* A wake is not lost in silence: the thread is woken in another way, or the process
+ * ends with the reason. */
+START_TEST(rings_that_somebody_took)
+{
+	char errors[1024];
+	int status =
+		in_child(_i ? wake_by_another_file : wake_by_a_closed_number,
+			 errors, sizeof errors);
+
+	if (status == 0)
+		return; /* a kernel with another doorbell */
+	ck_assert_int_eq(status, -SIGABRT);
+	ck_assert_ptr_nonnull(strstr(errors, "cannot be woken"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("engine");
@@ -426,6 +517,7 @@ int main(void)
 	add_loop(s, "no descriptor left", doorbell_comes_with_the_ring, 2);
 	add_case(s, "sleep", sleeps_with_the_first_operation);
 	add_loop(s, "doorbells", wakes_by_every_doorbell, 5);
+	add_loop(s, "taken away", rings_that_somebody_took, 2);
 	add_case(s, "nobody to do the work", no_workers, signals_all_the_time,
 		 signals_while_a_terminal_is_written_to);
 	add_case(s, "more than one completion",
