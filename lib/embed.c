@@ -37,10 +37,14 @@ static bool has_work(struct scheduler *s)
 void weft__embedding_ring(const struct scheduler *s)
 {
 	static const uint64_t one = 1;
+	ssize_t rc;
 
-	while (write(s->embedding->event_fd, &one, sizeof one) < 0 &&
+	while ((rc = write(s->embedding->event_fd, &one, sizeof one)) < 0 &&
 	       errno == EINTR)
 		;
+	REQUIRE(rc >= 0 || errno == EAGAIN,
+		"weft_fd() cannot tell of anything: somebody has closed its "
+		"descriptor");
 }
 
 static void make_readable(struct scheduler *s)

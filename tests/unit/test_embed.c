@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -395,6 +396,27 @@ START_TEST(fd_made_inside_a_run)
 }
 END_TEST
 
+static int close_the_fd(void)
+{
+	int fd = weft_fd();
+
+	weft_pump();
+	close(fd);
+	weft_spawn(count_up, NULL);
+	return 0;
+}
+
+/* It is not the program's to close, and what it would tell of is not lost. */
+START_TEST(fd_that_was_closed)
+{
+	char errors[1024];
+
+	ck_assert_int_eq(in_child(close_the_fd, errors, sizeof errors),
+			 -SIGABRT);
+	ck_assert_ptr_nonnull(strstr(errors, "closed its descriptor"));
+}
+END_TEST
+
 /* --- what looks around between pumps --- */
 
 static weft_tasklet dead, other;
@@ -576,6 +598,7 @@ int main(void)
 		 fd_tells_of_what_was_there, fd_tells_of_the_own_thread,
 		 fd_tells_after_stop, loop_with_another_thread, fd_tells_of_io);
 	add_case(s, "inside", fd_made_inside_a_run);
+	add_case(s, "closed", fd_that_was_closed);
 	add_case(s, "deadline", next_deadline);
 	add_loop(s, "between pumps", nothing_is_lost_between_pumps,
 		 N_ELEMENTS(looks));
