@@ -2,13 +2,13 @@
 /*
  * Channels are thread-safe.
  *
- * A tasklet on the main thread, the slave, does what a tasklet on a second
- * thread, the master, tells it through a channel.
+ * The slave is a tasklet on the main thread. It does what the master, a tasklet on
+ * a second thread, tells it through a channel.
  *
- * After the second example of "Threads and Stackless" in the manual of Stackless
- * Python. There each thread runs its scheduler again and again until the tasklet
- * has ended, because a run returns when all tasklets are blocked. In weft a run
- * returns when they have ended, and while they are blocked the thread sleeps.
+ * This follows the second example of "Threads and Stackless" in the manual of
+ * Stackless Python. There each thread runs its scheduler again and again until the
+ * tasklet has ended, because a run returns when all tasklets are blocked. In weft a
+ * run returns when all have ended, and the thread sleeps while they are blocked.
  */
 #include <pthread.h>
 #include <stdio.h>

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A TCP echo server on 127.0.0.1:7777: a tasklet accepts, and each connection
- * has a tasklet of its own, written as if it had the thread to itself. For
- * several threads, Unix sockets and an orderly end see tools/weft-echo.c.
+ * An echo server, on 127.0.0.1:7777 or on the address that it is given. The main tasklet
+ * accepts connections. Each connection has a tasklet of its own, whose code is written as
+ * if it had the thread to itself. tools/server.c has several threads, limits and an
+ * orderly end.
  */
-#include <netinet/in.h>
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <weft.h>
+
+#define PAUSE (10 * WEFT_MILLISECOND)
 
 static int serve(void *arg)
 {
@@ -24,25 +28,34 @@ static int serve(void *arg)
 	return weft_close(fd);
 }
 
-int main(void)
+/* Without descriptors or memory for a connection, it waits for others to end. */
+static int accept_next(int listener)
 {
-	const struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_port = htons(7777),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd, rc = 0;
+
+	do {
+		fd = weft_accept(listener, NULL, NULL);
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS ||
+		    fd == -ENOMEM)
+			rc = weft_sleep(PAUSE);
+		else if (fd != -ECONNABORTED)
+			return fd;
+	} while (rc == 0);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	const char *address = argc > 1 ? argv[1] : ":7777";
+	int listener = weft_listen(address, SOMAXCONN);
 	int fd;
 
-	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 },
-		   sizeof(int));
-	if (bind(listener, (const struct sockaddr *)&address, sizeof address) ||
-	    listen(listener, SOMAXCONN)) {
-		perror("127.0.0.1:7777");
+	if (listener < 0) {
+		fprintf(stderr, "%s: %s\n", address, strerror(-listener));
 		return EXIT_FAILURE;
 	}
-	/* The connections' tasklets run whenever accepting has to wait. */
-	while ((fd = weft_accept(listener, NULL, NULL)) >= 0)
+	/* The tasklets of the connections run whenever weft_accept() waits. */
+	while ((fd = accept_next(listener)) >= 0)
 		if (weft_tasklet_is_null(
 			    weft_spawn(serve, (void *)(intptr_t)fd)))
 			weft_close(fd);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that has an event loop already, with weft as one of its sources.
+ * A program that has an event loop already, with weft as one of its event sources.
  *
- * The loop waits in epoll for its own descriptors and for that of weft_fd(), no
- * longer than until weft_next_deadline(), and calls weft_pump() each time it comes
- * round. Tasklets sleep and do I/O as ever, and the loop never waits in weft.
+ * The loop waits in epoll for its own descriptors and for that of weft_fd(), until
+ * weft_next_deadline() at the latest. Each time round it calls weft_pump(). Tasklets
+ * sleep and do I/O as ever, and the loop never waits in weft.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <weft.h>
 
-static int knob; /* the loop's own source: a number for each turn */
+static int knob; /* the loop's own event source: it counts turns */
 static int ends[2];
 
 static void die(const char *what)
@@ -24,7 +24,7 @@ static void die(const char *what)
 	exit(EXIT_FAILURE);
 }
 
-/* @n, a result of weft's, unless it is a negative errno. */
+/* Returns @n, a result of weft, or ends the program if it is a negative errno. */
 static int must(ssize_t n, const char *what)
 {
 	if (n < 0) {

@@ -2,11 +2,11 @@
 /*
  * A pipeline with a pool of workers on four threads.
  *
- * The main thread sends numbers into a buffered channel. On each of four threads
- * eight tasklets take numbers from it and send on those that are prime; a last
- * tasklet counts them. A stage that has nothing more to send closes its channel,
- * which ends the next one: a closed channel is received from until it is empty,
- * and then says -EPIPE.
+ * The main thread sends numbers into a buffered channel. On each of four threads,
+ * eight tasklets receive numbers from it and pass on those that are prime. A last
+ * tasklet counts the primes. A stage that has nothing more to send closes its
+ * channel, and this ends the next stage: elements of a closed channel can still be
+ * received, and when it is empty a receive returns -EPIPE.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -27,7 +27,7 @@ static int is_prime(int n)
 	return n > 1;
 }
 
-/* A tasklet of the pool. The last to end closes what all send to. */
+/* A tasklet of the pool. The last one to end closes the channel of all. */
 static int work(void *arg)
 {
 	int n;
@@ -41,8 +41,8 @@ static int work(void *arg)
 	return 0;
 }
 
-/* The first tasklet of a thread of the pool, which runs the others until all have
- * ended. */
+/* The first tasklet of a thread of the pool. The thread ends when all its tasklets
+ * have ended. */
 static int start_workers(void *arg)
 {
 	(void)arg;

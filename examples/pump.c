@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pumping the scheduler: a program with a loop of its own, such as a game's, runs
- * the tasklets once per turn.
+ * Pumping the scheduler: a program with a loop of its own, such as a game, runs the
+ * tasklets once per turn.
  *
- * Each actor does its part of a turn and then pauses until the next: the loop
- * inserts those that pause, and weft_pump() runs them until each has paused again
- * or ended. What an actor waits for otherwise, a channel or a sleep, is no concern
- * of the loop; it comes back in the turn in which that has come.
+ * Each actor does its part of a turn and then pauses until the next turn: the loop
+ * inserts the actors that have paused, and weft_pump() runs them until each has
+ * paused again or ended. The loop need not care for an actor that waits for a
+ * channel or sleeps: the actor goes on in the turn in which its wait is over.
  *
- * After the idiom of the same name of Stackless Python.
+ * This follows the idiom of the same name of Stackless Python.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -61,7 +61,7 @@ int main(void)
 		perror("pump");
 		return EXIT_FAILURE;
 	}
-	/* Until only the listener is left. */
+	/* One turn each time round, until only the listener is left. */
 	for (turn = 1; weft_pump() > 1; turn++)
 		for (int i = 0; i < ACTORS; i++)
 			if (weft_tasklet_state(actors[i].tasklet) ==

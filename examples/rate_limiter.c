@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A rate limiter: select among requests and the ticks of a clock.
+ * A rate limiter: a select among requests and the ticks of a clock.
  *
- * The limiter owns a number of tokens. A request takes one; each tick brings one
- * back, up to a limit. While there are no tokens, the channel of requests is left
- * out of the selection, by NULL, and those who ask wait there, first come first
- * served.
+ * The limiter has a number of tokens. Each request takes one token, and each tick
+ * brings one back, up to a limit. While there is no token, NULL takes the place of
+ * the channel of requests in the selection, and requests wait in that channel, first
+ * come, first served.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ static const int64_t PERIOD = 5 * WEFT_MILLISECOND;
 static weft_channel *requests; /* of int: who asks */
 static weft_channel *ticks;    /* signals */
 
-/* Ticks in time, however long the others take for one. */
+/* Ticks at fixed times, however long the limiter takes for a tick. */
 static int tick(void *arg)
 {
 	int64_t next = *(int64_t *)arg;

@@ -2,9 +2,9 @@
 /*
  * Names resolved on helper threads.
  *
- * getaddrinfo(3) knows nothing of tasklets: called directly, it holds up all of its
- * thread until the answer is there. weft_offload() calls it on another thread and
- * suspends the tasklet only. Here three are asked for at once.
+ * getaddrinfo(3) knows nothing of tasklets: if a tasklet calls it directly, it holds
+ * up the whole thread until the answer is there. weft_offload() calls it on another
+ * thread and suspends only the tasklet. Here three names are resolved at once.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,12 +17,12 @@
 
 struct question {
 	const char *name;
-	int rc;    /* whether it could be asked */
+	int rc;    /* 0, or why it could not be asked */
 	int error; /* EAI_..., which is no errno */
 	char answer[INET6_ADDRSTRLEN];
 };
 
-/* On a helper thread; everything it needs is in the question. */
+/* Runs on a helper thread; everything that it needs is in the question. */
 static int look_up(void *arg)
 {
 	struct question *q = arg;
@@ -58,7 +58,7 @@ int main(void)
 {
 	struct question questions[] = {
 		{ .name = "127.0.0.1" },
-		{ .name = "127.1" }, /* so it was written once */
+		{ .name = "127.1" }, /* an old way to write 127.0.0.1 */
 		{ .name = "192.0.2.7" },
 	};
 	enum { N = sizeof questions / sizeof questions[0] };

@@ -2,14 +2,14 @@
 /*
  * A supervisor: workers that are restarted when they fail.
  *
- * Each worker has a keeper, a tasklet that runs it, joins it, looks at the result,
- * and runs it again if that was a failure. A keeper that has seen too many of them
- * gives up: it ends all workers, and its own result is the supervisor's, for it
- * is the first failure in the group of keepers. Whatever happens, nobody is left
- * when the groups are freed.
+ * Each worker has a keeper. A keeper is a tasklet that runs the worker, joins it,
+ * looks at the result, and runs the worker again if it has failed. A keeper that has
+ * seen too many failures gives up: it ends all workers. Its own result is the first
+ * failure in the group of keepers, and so becomes the result of the supervisor.
+ * Whatever happens, no tasklet is left when the groups are freed.
  *
- * The indexer does its work at the first attempt, the parser at the third, and the
- * fetcher never, since its server is away. The clock would tick for ever.
+ * The indexer does its work at the first attempt and the parser at the third. The
+ * fetcher never does, since its server is away. The clock would tick for ever.
  */
 #include <errno.h>
 #include <stdio.h>

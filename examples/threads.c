@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A scheduler per thread.
+ * A scheduler for each thread.
  *
- * Each thread has a scheduler of its own. The second one counts the tasklets in
- * its ring and finds one, its main tasklet, whatever the first thread has: two
- * schedulers, side by side.
+ * The second thread counts the tasklets in its run queue and finds one, its main
+ * tasklet, however many the first thread has: two schedulers, side by side.
  *
- * After the first example of "Threads and Stackless" in the manual of Stackless
- * Python. There a tasklet of the first thread looks again and again whether the
- * second is alive. Here the second thread sends word when it is about to end, and
- * until then the first one sleeps. The first two lines come in either order.
+ * This follows the first example of "Threads and Stackless" in the manual of
+ * Stackless Python. There a tasklet of the first thread checks again and again
+ * whether the second thread is alive. Here the second thread sends a signal when it
+ * is about to end, and the first one sleeps until then. The first two lines of the
+ * output come in either order.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -37,7 +37,7 @@ static int wait_for_second(void *arg)
 
 	puts("THREAD(1): Waiting for death of THREAD(2)");
 	weft_channel_receive(second->ending, NULL);
-	pthread_join(second->thread, NULL); /* for an instant: it is ending */
+	pthread_join(second->thread, NULL); /* waits an instant: it is ending */
 	puts("THREAD(1): Death of THREAD(2) detected");
 	return 0;
 }

@@ -9,13 +9,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "program.h"
 #include "support.h"
 
 enum { MAX_ARGUMENTS = 12, TEXT_SIZE = 256 * 1024, CSV_COLUMNS = 19 };
@@ -35,37 +38,12 @@ static const char *program(void)
  * NULL. Returns its exit status. */
 static int bench_with_path(const char *path, const char *const *arguments)
 {
-	const char *argv[MAX_ARGUMENTS + 2] = { program() };
-	size_t length = 0;
-	int fds[2], status;
-	ssize_t n;
-	pid_t pid;
+	struct program p;
 
-	for (size_t i = 0; arguments[i]; i++) {
-		ck_assert_uint_lt(i, MAX_ARGUMENTS);
-		argv[i + 1] = arguments[i];
-	}
-	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
-	pid = fork();
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		dup2(fds[1], STDOUT_FILENO);
-		dup2(fds[1], STDERR_FILENO);
-		if (path)
-			setenv("PATH", path, 1);
-		execv(argv[0], (char *const *)argv);
-		perror(argv[0]);
-		_exit(127);
-	}
-	close(fds[1]);
-	while ((n = read(fds[0], output + length, TEXT_SIZE - 1 - length)) > 0)
-		length += (size_t)n;
-	output[length] = '\0';
-	close(fds[0]);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(WIFEXITED(status), "signal %d: %.3000s", WTERMSIG(status),
-		      output);
-	return WEXITSTATUS(status);
+	if (path)
+		setenv("PATH", path, 1);
+	p = program_start("WEFT_BENCH", "tools/weft-bench", arguments, 0);
+	return program_end(&p, output, sizeof output);
 }
 
 #define BENCH(...) \
@@ -97,42 +75,49 @@ START_TEST(list_names_all)
 	says("skynet/go-all_cores-at_once ");
 	says("timers/ten_sleeps ");
 	says("nop/bare-64 ");
+	says("net/stream-1000 ");
+	says("net/go-50x16 ");
+	says("net/asio-idle ");
 }
 END_TEST
 
 /* What cannot be used is refused, and the message tells what can. */
-static const struct {
-	const char *arguments[3];
-	const char *message;
-} bad[] = {
-	{ { "walk" }, "walk is no workload; there are all switch yield" },
-	{ { "yield/0" }, "yield/0 is no workload" },
+static const struct mistake mistakes[] = {
+	{ { "walk" },
+	  64,
+	  { "walk is no workload; there are all switch yield" } },
+	{ { "yield/0" }, 64, { "yield/0 is no workload" } },
 	{ { "--peers=go,rust" },
-	  "'rust' is no peer; there are boost.context boost.fiber go pthread bare" },
-	{ { "--peers=" }, "'' is no peer; there are boost.context" },
-	{ { "--peers=go,,bare" }, "'' is no peer" },
+	  64,
+	  { "'rust' is no peer; there are boost.context boost.fiber boost.asio go pthread stackless greenlet asyncio threading nginx bare" } },
+	{ { "--peers=" }, 64, { "'' is no peer; there are boost.context" } },
+	{ { "--peers=go,,bare" }, 64, { "'' is no peer" } },
 	{ { "--peers", "--threads=2" },
-	  "--peers compares one thread with one" },
-	{ { "--duration=1" }, "it takes a time from 1ms to 60s" },
-	{ { "--duration=1h" }, "it takes a time from 1ms to 60s" },
-	{ { "--repeats=0" }, "it takes a whole number from 1 to 1000" },
-	{ { "--size=-1" }, "it takes a whole number from 1 to" },
-	{ { "--threads=x" }, "it takes a whole number from 1 to" },
-	{ { "--pin=up" }, "it takes apart, together, none, or the numbers" },
-	{ { "--csv", "--json" }, "exclude each other" },
-	{ { "--markdown", "--csv" }, "exclude each other" },
-	{ { "--sweep", "--peers" }, "it does not go with" },
-	{ { "--sweep", "--json" }, "--sweep prints a table" },
-	{ { "--sweep", "ring" }, "--sweep has nothing for ring; there are" },
+	  64,
+	  { "--peers compares one thread with one" } },
+	{ { "--duration=1" }, 64, { "a time from 1ms to 60s" } },
+	{ { "--duration=1h" }, 64, { "a time from 1ms to 60s" } },
+	{ { "--repeats=0" }, 64, { "a number from 1 to 1000" } },
+	{ { "--size=-1" }, 64, { "a number from 1 to" } },
+	{ { "--threads=x" }, 64, { "a number from 1 to" } },
+	{ { "--pin=up" },
+	  64,
+	  { "it takes apart, together, none, or the numbers" } },
+	{ { "--csv", "--json" }, 64, { "exclude each other" } },
+	{ { "--markdown", "--csv" }, 64, { "exclude each other" } },
+	{ { "--sweep", "--peers" }, 64, { "it does not go with" } },
+	{ { "--sweep", "--json" }, 64, { "--sweep prints a table" } },
+	{ { "--sweep", "ring" },
+	  64,
+	  { "--sweep has nothing for ring; there are" } },
 	{ { "--sweep", "pingpong/two-threads" },
-	  "--sweep has nothing for pingpong/two-threads" },
+	  64,
+	  { "--sweep has nothing for pingpong/two-threads" } },
 };
 
-START_TEST(bad_options_are_refused)
+START_TEST(mistakes_are_named)
 {
-	ck_assert_int_eq(bench_with_path(NULL, bad[_i].arguments), 64);
-	ck_assert_msg(strstr(output, bad[_i].message), "it says: %.3000s",
-		      output);
+	program_refuses("WEFT_BENCH", "tools/weft-bench", &mistakes[_i]);
 }
 END_TEST
 
@@ -174,7 +159,85 @@ START_TEST(large_ones_run_small)
 }
 END_TEST
 
+/* Python's rows are there, and each gives figures or tells why it has none. */
+START_TEST(python_is_compared)
+{
+	/* An extension that has its run-time library needs that to come first. */
+	if (UNDER_ASAN)
+		return;
+	ck_assert_int_eq(BENCH("--peers", QUICK, "--size=50", "python"), 0);
+	says("pair ");
+	says("greenlet-yield-2 ");
+	says("asyncio-yield-1000 ");
+	says("greenlet-blocked ");
+	says("threading-threads ");
+	says_not("FAILED");
+}
+END_TEST
+
+/* The servers serve their loads, and their memory is told. */
+START_TEST(servers_are_compared)
+{
+	ck_assert_int_eq(BENCH("--peers", QUICK, "--size=20", "net/stream-1",
+			       "net/stream-accept", "net/stream-idle"),
+			 0);
+	says("request: p99_us ");
+	says("stream-1 takes ");
+	says("of the time of epoll-1 ");
+	says("of the time of poll-accept ");
+	says("asio-accept ");
+	says("connection: connections 20.0, resident_bytes ");
+	if (have_io_uring())
+		says("of the time of uring-1 ");
+	says_not("FAILED");
+}
+END_TEST
+
+/* With 60 files a server is not measured that turns clients away. */
+START_TEST(servers_need_files)
+{
+	const struct rlimit limit = { 60, 60 };
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(BENCH(QUICK, "net/50", "net/poll-idle", "net/accept"),
+			 0);
+	says("50                        not available: there may not be");
+	says("poll-idle                 not available: there may not be");
+	says("accept                    not available: there may not be");
+	says_not("FAILED");
+}
+END_TEST
+
+/* The same file is asked of both, and the folder that it was in goes. */
+START_TEST(web_servers_are_compared)
+{
+	ck_assert_int_eq(BENCH("--peers", QUICK, "net/httpd-1"), 0);
+	says("httpd-1 ");
+	says_not("FAILED");
+	if (!strstr(output, "nginx was not found") &&
+	    !strstr(output, "weft's own servers") &&
+	    !strstr(output, "cannot serve files without openat2(2)"))
+		says("of the time of nginx-1 ");
+}
+END_TEST
+
 /* A list brings those that it names, and no others. */
+START_TEST(peers_are_in_the_help)
+{
+	static const char intro[] = "there are ";
+	char names[256], *name;
+
+	ck_assert_int_eq(BENCH("--peers=nobody"), 64);
+	name = strstr(output, intro);
+	ck_assert_ptr_nonnull(name);
+	snprintf(names, sizeof names, "%s", name + strlen(intro));
+	names[strcspn(names, "\n")] = '\0';
+	ck_assert_int_eq(BENCH("--help"), 0);
+	for (name = strtok(names, " "); name; name = strtok(NULL, " "))
+		says(name);
+}
+END_TEST
+
 START_TEST(a_list_chooses_peers)
 {
 	ck_assert_int_eq(
@@ -315,6 +378,29 @@ START_TEST(sweep_has_a_row_for_each_number)
 }
 END_TEST
 
+/* What grows with a number, with little. */
+START_TEST(what_may_grow_runs_small)
+{
+	ck_assert_int_eq(BENCH(QUICK, "--size=50", "spawn/elsewhere",
+			       "thread/life", "close/idle", "kill/readers",
+			       "run/random"),
+			 0);
+	says("elsewhere ");
+	says("resident_bytes ");
+	says("life ");
+	says("random ");
+	says_not("FAILED");
+	/* It cannot follow a fork. */
+	if (!UNDER_TSAN) {
+		ck_assert_int_eq(BENCH(QUICK, "--size=50", "fork/waiters"), 0);
+		says("waiters ");
+		says_not("FAILED");
+	}
+	ck_assert_int_eq(BENCH(QUICK, "spawn", "--size=50"), 0);
+	says_not("elsewhere");
+}
+END_TEST
+
 /* The header names what I/O is really done with. */
 START_TEST(engine_is_named)
 {
@@ -323,8 +409,7 @@ START_TEST(engine_is_named)
 		says("\nengine       uring, doorbell ");
 		says_not("not available");
 	} else {
-		says("\nengine       none: I/O fails here with \"");
-		says("not available: no io_uring here; weft-info says why");
+		says("\nengine       poll, doorbell ");
 	}
 }
 END_TEST
@@ -338,11 +423,18 @@ START_TEST(refused_engine_is_named)
 		{ SYS_io_uring_setup, -1, 0, ENOMEM },
 	};
 
-	refuse_call(&refusals[_i]);
+	if (lacks_io_uring())
+		return;
+	refuse_call(&refusals[_i / 2]);
+	setenv("WEFT_ENGINE", _i % 2 ? "uring" : "auto", 1);
 	ck_assert_int_eq(BENCH(QUICK, "nop", "yield/2"), 0);
-	says("\nengine       none: I/O fails here with \"");
-	says(strerror(refusals[_i].error));
-	says("not available: no io_uring here; weft-info says why");
+	if (_i % 2) {
+		says("\nengine       none: I/O fails here with \"");
+		says(strerror(refusals[_i / 2].error));
+		says("not available: no io_uring here; weft-info says why");
+	} else {
+		says("\nengine       poll, doorbell ");
+	}
 	says_not("FAILED");
 }
 END_TEST
@@ -369,7 +461,9 @@ START_TEST(svg_is_drawn)
 
 	ck_assert_int_ge(fd, 0);
 	snprintf(option, sizeof option, "--svg=%s", file);
-	ck_assert_int_eq(BENCH(option, QUICK, "yield/2"), 0);
+	ck_assert_int_eq(BENCH(option, "--peers=nginx,bare", QUICK,
+			       "net/httpd-1", "yield/2"),
+			 0);
 	ck_assert_int_ge(read(fd, text, sizeof text - 1), 0);
 	close(fd);
 	unlink(file);
@@ -384,33 +478,208 @@ START_TEST(svg_file_must_be_writable)
 }
 END_TEST
 
+START_TEST(svg_that_is_lost_is_told)
+{
+	ck_assert_int_eq(BENCH("--svg=/dev/full", QUICK, "yield/2"), 1);
+	says("--svg=/dev/full: No space left on device");
+}
+END_TEST
+
 static bool have_gnuplot(void)
 {
 	return system("gnuplot --version >/dev/null 2>&1") == 0;
 }
 
-int main(void)
-{
-	Suite *suite = suite_create("weft-bench");
+static const char *const on_full[][5] = {
+	{ "--list" },
+	{ "--version" },
+	{ "--csv", QUICK, "yield/2" },
+	{ "--json", QUICK, "yield/2" },
+};
 
+/* What cannot be written is no success, and it says why. */
+START_TEST(lost_output_is_told)
+{
+	const char *argv[6] = { program() };
+	char errors[4096];
+
+	memcpy(argv + 1, on_full[_i], sizeof on_full[_i]);
+	ck_assert_int_eq(on_full_disk(argv, errors, sizeof errors), 1);
+	ck_assert_msg(strstr(errors, strerror(ENOSPC)), "it says: %s", errors);
+}
+END_TEST
+
+/* Waits until it catches the signal. */
+static void wait_for_handler(pid_t pid, int signal)
+{
+	char name[64], line[256];
+	unsigned long long caught = 0;
+	FILE *f;
+
+	snprintf(name, sizeof name, "/proc/%d/status", (int)pid);
+	while (!(caught >> (signal - 1) & 1)) {
+		f = fopen(name, "r");
+		ck_assert_ptr_nonnull(f);
+		while (fgets(line, sizeof line, f))
+			sscanf(line, "SigCgt: %llx", &caught);
+		fclose(f);
+		usleep(1000);
+	}
+}
+
+/* Whether it has begun to be what it is to be. */
+static bool is_run(pid_t pid)
+{
+	char name[64], line[256] = "";
+	size_t n = 0;
+	FILE *f;
+
+	snprintf(name, sizeof name, "/proc/%d/cmdline", pid);
+	f = fopen(name, "r");
+	if (f) {
+		n = fread(line, 1, sizeof line, f);
+		fclose(f);
+	}
+	return memmem(line, n, "--run=", 6);
+}
+
+/* Stops a process that it runs, so that that does not end by itself. False: the kernel
+ * does not tell of children. */
+static bool stop_child_of(pid_t parent)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "/proc/%d/task/%d/children", parent,
+		 parent);
+	for (;;) {
+		FILE *f = fopen(name, "r");
+		pid_t child;
+
+		if (!f)
+			return false;
+		if (fscanf(f, "%d", &child) != 1)
+			child = 0;
+		fclose(f);
+		if (child && is_run(child) && kill(child, SIGSTOP) == 0)
+			return true;
+		usleep(1000);
+	}
+}
+
+/* A run ends with the program, whatever ends that. The test becomes the parent of what
+ * is left, and waits for it. */
+START_TEST(nothing_outlives_it)
+{
+	const char *const arguments[] = { "--duration=60s", "yield/2", NULL };
+	struct program p;
+
+	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+	p = program_start("WEFT_BENCH", "tools/weft-bench", arguments, 0);
+	if (!stop_child_of(p.pid))
+		skip("/proc does not tell of children");
+	ck_assert_int_eq(kill(p.pid, SIGKILL), 0);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	ck_assert_int_eq(errno, ECHILD);
+	fclose(p.output);
+}
+END_TEST
+
+static const int interruptions[] = { SIGINT, SIGTERM };
+
+/* An interrupted run prints what there is, as JSON that can be read. */
+START_TEST(an_interruption_leaves_json)
+{
+	const char *const arguments[] = { "--json", "--duration=10ms",
+					  "--repeats=1000", "yield", NULL };
+	int number = interruptions[_i];
+	struct program p;
+	json_t *document, *results;
+	json_error_t error;
+
+	signal(number, SIG_DFL); /* in the background, a shell ignores SIGINT */
+	p = program_start("WEFT_BENCH", "tools/weft-bench", arguments, 0);
+	wait_for_handler(p.pid, number);
+	usleep((useconds_t)_i *
+	       100000); /* as early as can be, and a little later */
+	ck_assert_int_eq(kill(p.pid, number), 0);
+	ck_assert_int_eq(program_end(&p, output, sizeof output), 1);
+	document = json_loads(output, 0, &error);
+	ck_assert_msg(document, "%s: %.3000s", error.text, output);
+	results = json_object_get(document, "results");
+	ck_assert(json_is_array(results));
+	for (size_t i = 0; i < json_array_size(results); i++) {
+		const json_t *row = json_array_get(results, i);
+		const char *why =
+			json_string_value(json_object_get(row, "unavailable"));
+
+		ck_assert_ptr_null(json_object_get(row, "failed"));
+		if (why)
+			ck_assert_str_eq(why, "interrupted");
+		else
+			ck_assert_int_ge(json_integer_value(json_object_get(
+						 row, "repeats")),
+					 1);
+	}
+	json_decref(document);
+}
+END_TEST
+
+/* weft-bench starts itself for each measurement. The kernel may be unable to, as where
+ * an emulator runs the program. */
+static bool can_start_itself(void)
+{
+	char *argv[] = { "bench", "started", NULL };
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		execv("/proc/self/exe", argv);
+		_exit(1);
+	}
+	return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+int main(int argc, char **argv)
+{
+	Suite *suite;
+
+	if (argc == 2 && strcmp(argv[1], "started") == 0)
+		return 0;
+	if (!can_start_itself()) {
+		skip("a program cannot start itself here");
+		return SKIPPED;
+	}
+	suite = suite_create("weft-bench");
 	add_case(suite, "--list", list_names_all);
-	add_loop(suite, "bad options", bad_options_are_refused,
-		 N_ELEMENTS(bad));
+	add_loop(suite, "bad options", mistakes_are_named,
+		 N_ELEMENTS(mistakes));
+	add_loop(suite, "a full disk", lost_output_is_told,
+		 N_ELEMENTS(on_full));
 	add_case(suite, "--peers", peers_run_or_are_named);
 	add_case(suite, "--peers, little", large_ones_run_small);
-	add_case(suite, "--peers=LIST", a_list_chooses_peers);
+	add_case(suite, "--peers, servers", servers_are_compared,
+		 servers_need_files, web_servers_are_compared);
+	add_case(suite, "--peers, Python", python_is_compared);
+	add_case(suite, "--peers=LIST", peers_are_in_the_help,
+		 a_list_chooses_peers);
 	add_case(suite, "no --peers", no_peers_by_default);
 	add_case(suite, "a missing peer", a_missing_peer_is_no_failure);
 	add_case(suite, "--csv", csv_has_its_columns);
 	add_case(suite, "--markdown", markdown_is_a_table);
 	add_case(suite, "--json", json_parses);
+	add_loop(suite, "interrupted", an_interruption_leaves_json,
+		 N_ELEMENTS(interruptions));
+	add_case(suite, "killed", nothing_outlives_it);
 	add_case(suite, "--sweep", sweep_has_a_row_for_each_number);
+	add_case(suite, "growth", what_may_grow_runs_small);
 	add_case(suite, "engine", engine_is_named);
-	add_loop(suite, "engine, refused", refused_engine_is_named, 3);
+	add_loop(suite, "engine, refused", refused_engine_is_named, 6);
 	add_case(suite, "--svg without gnuplot", svg_needs_gnuplot);
 	if (have_gnuplot()) {
 		add_case(suite, "--svg", svg_is_drawn);
-		add_case(suite, "--svg elsewhere", svg_file_must_be_writable);
+		add_case(suite, "--svg elsewhere", svg_file_must_be_writable,
+			 svg_that_is_lost_is_told);
 	}
 	return run_suite(suite);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 static const char unix_prefix[] = "unix:";
+static const char udp_prefix[] = "udp:";
 
 /* --- reading --- */
 
@@ -62,21 +63,46 @@ static bool is_port(const char *text)
 	       strtoul(text, &end, 10) <= UINT16_MAX && !*end;
 }
 
+/* All addresses of the machine. The C library would take "*" for the loopback. */
+static void set_any(struct address *a, const char *port)
+{
+	struct sockaddr_in6 *name = (struct sockaddr_in6 *)&a->name;
+
+	name->sin6_family = AF_INET6;
+	name->sin6_addr = (struct in6_addr)IN6ADDR_ANY_INIT;
+	name->sin6_port = htons((uint16_t)strtoul(port, NULL, 10));
+	a->length = sizeof *name;
+	a->is_any = true;
+}
+
+/* Where there is no IPv6. The port stays. */
+static void set_any_without_ipv6(struct address *a)
+{
+	in_port_t port = ((const struct sockaddr_in6 *)&a->name)->sin6_port;
+	struct sockaddr_in *name = (struct sockaddr_in *)&a->name;
+
+	*name = (struct sockaddr_in){ .sin_family = AF_INET,
+				      .sin_port = port,
+				      .sin_addr.s_addr = htonl(INADDR_ANY) };
+	a->length = sizeof *name;
+}
+
 static bool parse_inet(struct address *a, char *problem)
 {
 	const struct addrinfo hints = {
-		.ai_socktype = SOCK_STREAM,
+		.ai_socktype = a->is_datagram ? SOCK_DGRAM : SOCK_STREAM,
 		.ai_flags = AI_NUMERICSERV,
 	};
+	const char *text = a->text + (a->is_datagram ? strlen(udp_prefix) : 0);
 	struct addrinfo *found;
 	char host[NI_MAXHOST];
 	const char *port;
 	int rc;
 
-	if (!split(a->text, host, &port)) {
+	if (!split(text, host, &port)) {
 		snprintf(
 			problem, ADDRESS_PROBLEM,
-			"bad address '%.100s': HOST:PORT, [IPV6]:PORT and unix:/PATH are accepted",
+			"bad address '%.100s': HOST:PORT, [IPV6]:PORT, *:PORT, udp:HOST:PORT and unix:/PATH are accepted",
 			a->text);
 		return false;
 	}
@@ -86,6 +112,10 @@ static bool parse_inet(struct address *a, char *problem)
 			"bad port in '%.100s': a number from 0 to 65535 is accepted",
 			a->text);
 		return false;
+	}
+	if (strcmp(host, "*") == 0) {
+		set_any(a, port);
+		return true;
 	}
 	rc = getaddrinfo(host, port, &hints, &found);
 	if (rc) {
@@ -103,6 +133,7 @@ bool address_parse(struct address *a, const char *text,
 		   char problem[ADDRESS_PROBLEM])
 {
 	*a = (struct address){ .text = text };
+	a->is_datagram = strncmp(text, udp_prefix, strlen(udp_prefix)) == 0;
 	if (strncmp(text, unix_prefix, strlen(unix_prefix)) == 0)
 		return parse_unix(a, problem);
 	return parse_inet(a, problem);
@@ -111,6 +142,34 @@ bool address_parse(struct address *a, const char *text,
 bool address_is_unix(const struct address *a)
 {
 	return a->name.ss_family == AF_UNIX;
+}
+
+/* --- connecting --- */
+
+static int new_socket(const struct address *a)
+{
+	int fd = socket(
+		a->name.ss_family,
+		(a->is_datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static bool is_tcp(const struct address *a)
+{
+	return !address_is_unix(a) && !a->is_datagram;
+}
+
+int address_socket(const struct address *a)
+{
+	int one = 1;
+	int fd = new_socket(a);
+
+	/* Small messages are sent at once. Without that they are slow, no more. */
+	if (fd >= 0 && is_tcp(a))
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+				 sizeof one);
+	return fd;
 }
 
 /* --- listening --- */
@@ -166,8 +225,16 @@ static int bind_inet(int fd, struct address *a, bool is_first)
 {
 	struct sockaddr *name = (struct sockaddr *)&a->name;
 
-	set_option(fd, SOL_SOCKET, SO_REUSEADDR);
-	set_option(fd, IPPROTO_TCP, TCP_NODELAY); /* accepted ones inherit it */
+	/* Of IPv4, too, whatever the system's default is. */
+	if (a->is_any && name->sa_family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){ 0 }, sizeof(int)))
+		return -errno;
+	/* With datagrams, it would let two servers have the address. */
+	if (!a->is_datagram) {
+		set_option(fd, SOL_SOCKET, SO_REUSEADDR);
+		/* accepted ones inherit it */
+		set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+	}
 	if (!is_first)
 		set_option(fd, SOL_SOCKET, SO_REUSEPORT);
 	if (bind(fd, name, a->length))
@@ -178,13 +245,17 @@ static int bind_inet(int fd, struct address *a, bool is_first)
 
 int address_listen(struct address *a, bool is_first)
 {
-	int fd = socket(a->name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = new_socket(a);
 	int rc;
 
+	if (fd == -EAFNOSUPPORT && a->is_any) {
+		set_any_without_ipv6(a);
+		fd = new_socket(a);
+	}
 	if (fd < 0)
-		return -errno;
+		return fd;
 	rc = address_is_unix(a) ? bind_unix(fd, a) : bind_inet(fd, a, is_first);
-	if (rc == 0 && listen(fd, SOMAXCONN))
+	if (rc == 0 && !a->is_datagram && listen(fd, SOMAXCONN))
 		rc = -errno;
 	if (rc) {
 		close(fd);
@@ -203,8 +274,8 @@ void address_print(const struct address *a)
 			NI_NUMERICHOST | NI_NUMERICSERV))
 		fputs(a->text, stdout);
 	else
-		printf(a->name.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s",
-		       host, port);
+		printf(a->name.ss_family == AF_INET6 ? "%s[%s]:%s" : "%s%s:%s",
+		       a->is_datagram ? udp_prefix : "", host, port);
 }
 
 void address_remove_file(struct address *a)

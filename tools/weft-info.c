@@ -3,19 +3,13 @@
  * weft-info: what this machine offers, what weft makes of it, and why anything
  * is missing.
  */
-#include <argp.h>
 #include <stdlib.h>
 #include <weft.h>
 
 #include "info/info.h"
+#include "option.h"
 
 static bool wants_json;
-
-static void print_version(FILE *stream, struct argp_state *state)
-{
-	(void)state;
-	fprintf(stream, "weft-info %s\n", weft_version());
-}
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
@@ -41,19 +35,19 @@ int main(int argc, char **argv)
 		.parser = parse_option,
 		.doc = "Show what this machine offers, what weft uses of it, "
 		       "and why anything is missing.\v"
-		       "The exit status is 1 when weft can do no I/O here.",
+		       "The exit status is 1 when weft can do no I/O here, "
+		       "and when the output cannot be written.",
 	};
-	bool has_uring;
+	bool can_do_io;
 
-	argp_program_version_hook = print_version;
-	argp_parse(&parser, argc, argv, 0, NULL, NULL);
-	has_uring = find_uring();
-	find_uses(has_uring);
+	option_parse(&parser, argc, argv, NULL);
+	can_do_io = find_uses();
+	find_uring();
 	find_environment();
 	find_machine();
 	if (wants_json)
 		print_json();
 	else
 		print_text();
-	return has_uring ? EXIT_SUCCESS : EXIT_FAILURE;
+	return can_do_io ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -30,7 +30,7 @@
 #define WEFT_NORETURN _Noreturn
 #endif
 
-/* Durations, in the unit of every time in weft: nanoseconds. */
+/* Durations in nanoseconds, the unit of every time in weft. */
 #define WEFT_MICROSECOND INT64_C(1000)
 #define WEFT_MILLISECOND INT64_C(1000000)
 #define WEFT_SECOND      INT64_C(1000000000)
@@ -41,8 +41,8 @@
 WEFT_BEGIN_DECLS
 
 /**
- * weft_fn - what a tasklet or a thread runs
- * @arg: the pointer that was handed in beside the function
+ * weft_fn - the function that a tasklet or a thread runs
+ * @arg: the pointer that was given together with the function
  *
  * Return: 0, or a negative errno, which is the tasklet's result.
  */

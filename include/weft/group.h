@@ -2,8 +2,8 @@
 /**
  * group - tasklets that are waited for together
  *
- * A group has members, tasklets of any threads that were created in it, and is
- * there until all of them have ended and it has been waited for:
+ * The members of a group are tasklets of any threads that were created in it.
+ * weft_group_wait() waits until all of them have ended:
  *
  *	weft_group *g = weft_group_new();
  *
@@ -12,12 +12,12 @@
  *	rc = weft_group_wait(g);
  *	weft_group_free(g);
  *
- * What the members use may lie on the stack of who waits: no way out of
- * weft_group_wait() by a kill or a deadline leaves a member behind.
+ * What the members use may lie on the stack of the tasklet that waits: when
+ * weft_group_wait() returns because of a kill or a deadline, no member is left.
  *
- * A group may be used by all threads. It can be waited for, and filled, again. In
- * a child of fork() the members of other threads have ended with -ECANCELED, like
- * all tasklets of these.
+ * All threads may use a group. It can be waited for, and filled, again. In a child
+ * of fork() the members of other threads have ended with -ECANCELED, like all
+ * tasklets of those threads.
  */
 #ifndef WEFT_GROUP_H
 #define WEFT_GROUP_H
@@ -30,9 +30,9 @@ WEFT_BEGIN_DECLS
 typedef struct weft_group weft_group;
 
 /**
- * weft_group_new - an empty group
+ * weft_group_new - create an empty group
  *
- * Return: the group, for weft_group_free(); NULL with errno ENOMEM.
+ * Return: the group, to be freed with weft_group_free(); NULL with errno ENOMEM.
  * Context: any thread; never switches.
  */
 WEFT_API weft_group *weft_group_new(void);
@@ -40,16 +40,16 @@ WEFT_API weft_group *weft_group_new(void);
 /**
  * weft_group_spawn - weft_spawn() of a member
  * @g:   any group, also the caller's own
- * @fn:  what the member runs
- * @arg: handed to @fn
+ * @fn:  the function that the member runs
+ * @arg: given to @fn
  *
- * Who uses the group must see to it that it is there: a member does until it
- * ends, for all others it is theirs to know.
+ * A caller must make sure that the group has not been freed. For a member that is
+ * so until it ends.
  *
  * Return: its handle, or the null handle with errno set as by weft_spawn(), or
- *   ECANCELED  the members are being ended, because somebody who waited for
- *              them was killed or ran out of time, or frees the group; so it is
- *              until the last has ended
+ *   ECANCELED  the members are being ended, because a tasklet that waited for them
+ *              was killed or ran out of time, or because the group is being freed.
+ *              This lasts until the last member has ended
  *   EINVAL     @g or @fn is NULL
  * Context: any thread; never switches.
  */
@@ -57,7 +57,7 @@ WEFT_API weft_tasklet weft_group_spawn(weft_group *g, weft_fn fn, void *arg);
 
 /**
  * weft_group_spawn_with - weft_spawn_with() of a member
- * @options: as there, another thread's id included; NULL: all defaults
+ * @options: as for weft_spawn_with(), also another thread's id; NULL: all defaults
  *
  * Return: as weft_group_spawn(), or with errno as set by weft_spawn_with().
  * Context: any thread; never switches.
@@ -69,28 +69,28 @@ weft_group_spawn_with(weft_group *g, const struct weft_tasklet_options *options,
 /**
  * weft_group_wait - wait until all members have ended
  *
- * A member that fails leaves the others alone. Of the results since the last
- * wait the first negative one, in time, is the group's. The -ECANCELED of a
- * member that was killed through the group is not counted; that of one killed by
- * weft_tasklet_kill() is.
+ * A member that fails does not affect the others. The result of the group is the
+ * first negative result, in time, since the last wait. If a member was killed
+ * through the group, its -ECANCELED does not count; if it was killed by
+ * weft_tasklet_kill(), it does.
  *
- * If the caller is killed or runs out of time, before or while it waits, the
- * members are killed as by weft_group_kill(), and waited for all the same. So
- * when the call returns -ECANCELED or -ETIMEDOUT, whatever for, no member is
- * left. A member that puts off its end puts off that of the caller.
+ * If the caller is killed or runs out of time, before or while it waits, the members
+ * are killed as by weft_group_kill(), and the call still waits for them. So when the
+ * call returns -ECANCELED or -ETIMEDOUT, for whatever reason, no member is left. A
+ * member that delays its end delays that of the caller.
  *
- * Any number may wait; they go to the ends of their rings, first come, first
- * served, and get the same result.
+ * Any number of tasklets may wait. They go to the ends of their run queues, first
+ * come, first served, and get the same result.
  *
- * Return: the group's result, which starts anew with that; at once when no member
- * is left. Or
+ * Return: the result of the group, which is then reset; the call returns at once if
+ * no member is left. Or
  *   -EDEADLK  the caller is a member
  *   -EINVAL   @g is NULL
- * or what any blocking call may. After -EAGAIN, -EPERM, -EDEADLK and an error
+ * or what any blocking call may return. After -EAGAIN, -EPERM, -EDEADLK and an error
  * that was raised, other than ECANCELED and ETIMEDOUT, the members go on, and can
- * be waited for again. While members are left, -EPERM for a switch trap comes
- * before what a kill, a raise or a deadline says, and a block trap does not spare a
- * caller that was killed the wait.
+ * be waited for again. While members are left, -EPERM for a switch trap comes before
+ * the error of a kill, a raise or a deadline, and a caller that was killed waits even
+ * if a block trap is set.
  * Context: any tasklet of any thread; may switch.
  * Ordering: everything that the members did is visible after the wait.
  */
@@ -99,23 +99,25 @@ WEFT_API int weft_group_wait(weft_group *g);
 /**
  * weft_group_kill - weft_tasklet_kill() with WEFT_PENDING of all members
  *
- * In the order of their creation; those created after the call are none of its
- * business. If the caller is a member it is killed like the others, and its next
- * blocking call says so. A member need not be killed twice: it stays so.
+ * The members are killed in the order of their creation. Members that are created
+ * after the call are not affected. If the caller is a member, it is killed like the
+ * others, and its next blocking call returns -ECANCELED. A member stays killed, so
+ * there is no need to kill it twice.
  *
- * Return: 0; -EINVAL when @g is NULL.
+ * Return: 0; -EINVAL if @g is NULL.
  * Context: any thread; never switches.
  */
 WEFT_API int weft_group_kill(weft_group *g);
 
 /**
  * weft_group_free - free a group
- * @g: NULL does nothing; nobody may be using it but members
+ * @g: NULL does nothing; only members may be using it
  *
  * If members are left, they are killed and waited for, whatever happens to the
- * caller meanwhile. Their results are lost. This stops the process with a message
- * when the caller is one of them, when it must not switch, and when nothing can
- * ever end the members (a deadlock).
+ * caller meanwhile. Their results are lost. The call stops the process with a
+ * message if members are left and the caller is one of them, or must not switch, or
+ * cannot be attached because there is no memory, or if nothing can ever end the
+ * members (a deadlock).
  *
  * Context: any tasklet of any thread; switches if members are left.
  */

@@ -2,36 +2,43 @@
 /**
  * sync - mutexes, conditions, semaphores, read-write locks
  *
- * For what tasklets of any threads share. A call that has to wait blocks the
- * tasklet, never its thread, and all are fair: first come, first served. What is
- * given back goes straight to the one who has waited longest, who goes to the end
- * of its ring; who gave it goes on. Where nobody waits, a call is one instruction
- * on one word and the scheduler is not asked.
+ * These objects protect what tasklets of any threads share. A call that has to wait
+ * blocks the tasklet, never its thread. All are fair: first come, first served. A
+ * tasklet that releases an object hands it straight to the tasklet that has waited
+ * longest. That one goes to the end of its run queue, and the caller goes on. If no
+ * tasklet waits, a call is one instruction on one word and does not involve the
+ * scheduler.
  *
- * The objects are the caller's, anywhere in the memory of its process, and hold
- * nothing that would have to be freed: one may go when nobody waits for it and no
- * call on it will come. Who has just taken it, or was woken, may free it though the
- * call on another thread that let it go or woke it has not returned yet; and so may
- * who has just broadcast. Zero bytes are a valid object (a semaphore of 0). They
- * must not be copied or moved while in use.
+ * To be fair has a price. If many want a mutex often, each unlock hands it to a tasklet
+ * that has yet to be run, on another thread perhaps yet to be woken, and nobody can take
+ * it meanwhile: a convoy, which goes at the pace of these hand-overs until no tasklet
+ * waits. So hold a mutex for a short time only, and not across calls that may switch.
  *
- * A tasklet that ends does not let go of anything: what it held stays held, by
- * nobody who could let it go. Calls that wait for it wait on, until they are killed,
- * out of time or told of a deadlock; trylock calls return -EBUSY and unlock -EPERM,
- * to tasklets born later too. weft_defer() is the place to unlock what must not be
- * left behind. An object that was left so can be initialised anew when nobody waits
- * for it. In a child of fork() what tasklets of other threads held stays so too,
- * but they wait for nothing any more.
+ * The objects are the caller's variables, anywhere in the memory of its process.
+ * They hold nothing that would have to be freed. An object may be freed when no
+ * tasklet waits for it and no call on it will come. A tasklet that has just taken
+ * the object, or was woken by it, may free it even if the call on another thread
+ * that released it or woke the tasklet has not returned yet. So may the tasklet that
+ * has just broadcast. Zero bytes are a valid object (a semaphore of 0). Do not copy
+ * or move an object while it is in use.
+ *
+ * A tasklet that ends releases nothing: what it held stays held, and no tasklet can
+ * release it any more. Calls that wait for it go on waiting until they are killed,
+ * run out of time or get -EDEADLK; trylock calls return -EBUSY and unlock
+ * returns -EPERM, also to tasklets that are created later. Use weft_defer() to
+ * unlock what must not stay locked. An object that stayed locked in this way can be
+ * initialised anew when no tasklet waits for it. In a child of fork(), what tasklets
+ * of other threads held stays held as well, but these tasklets wait for nothing any
+ * more.
  */
 #ifndef WEFT_SYNC_H
 #define WEFT_SYNC_H
 
 #include <weft/base.h>
-#include <weft/offload.h>
 
 WEFT_BEGIN_DECLS
 
-/* What all of them are. Its fields are private. */
+/* Each of the objects below consists of this. Its fields are private. */
 struct weft__sync {
 	uintptr_t word;
 	void *oldest, *newest;
@@ -51,31 +58,31 @@ typedef struct weft_mutex {
 /**
  * weft_mutex_lock - take a mutex, or wait until it is handed over
  *
- * Return: 0 when the caller holds it. Otherwise it does not:
- *   -EDEADLK    this very tasklet, and not one before it, holds the mutex
+ * Return: 0 if the caller holds the mutex. Otherwise it does not hold it:
+ *   -EDEADLK    the calling tasklet itself, not one that has ended, holds the mutex
  *               already, and is in no deadline scope that would end the wait; or
- *               it waited, and all threads of the process have come to a
+ *               the call waited, and all threads of the process have come to a
  *               deadlock (weft/scheduler.h)
  *   or what any blocking call may return
  * Context: any tasklet of any thread; a blocking call, may switch.
- * Ordering: what its holders did before they unlocked it is visible.
+ * Ordering: what earlier holders did before they unlocked the mutex is visible.
  */
 WEFT_API int weft_mutex_lock(weft_mutex *m);
 
 /**
  * weft_mutex_trylock - take a mutex if it is free
  *
- * Return: 0, or -EBUSY when somebody holds it, be it the caller.
+ * Return: 0, or -EBUSY if any tasklet holds it, also if the caller does.
  * Context: any tasklet of any thread; never switches.
  */
 WEFT_API int weft_mutex_trylock(weft_mutex *m);
 
 /**
- * weft_mutex_unlock - let a mutex go, or hand it over
+ * weft_mutex_unlock - release a mutex, or hand it over
  *
- * The one who has waited longest holds it from then on.
+ * If tasklets wait, the one that has waited longest holds the mutex from then on.
  *
- * Return: 0, or -EPERM when the caller does not hold it.
+ * Return: 0, or -EPERM if the caller does not hold it.
  * Context: any tasklet of any thread; never switches.
  */
 WEFT_API int weft_mutex_unlock(weft_mutex *m);
@@ -92,40 +99,43 @@ typedef struct weft_condition {
 /* clang-format on */
 
 /**
- * weft_condition_wait - let a mutex go, wait to be woken, take it again
- * @c: what is waited for
+ * weft_condition_wait - release a mutex, wait to be woken, take the mutex again
+ * @c: the condition that is waited for
  * @m: the caller holds it
  *
- * A signal or broadcast that comes after @m was let go is not missed. There are
- * no wakes without one, but others may have held @m in between: look again.
+ * A signal or broadcast that comes after @m was released is not missed. There are
+ * no wakes without a signal or broadcast, but other tasklets may have held @m before
+ * the call returns: check again what you wait for.
  *
- * The caller holds @m again, whatever is returned, and waits for it as long as
- * that takes: only then do kill, raise and deadlines count again. One who was
- * signalled and interrupted at once gets 0, and the error with the next call. The
- * one exception is a deadlock while it waits for @m: then -EDEADLK is returned
- * and it does not hold it, as weft_mutex_unlock() will say.
+ * Whatever the call returns, the caller holds @m again. The call waits for @m as
+ * long as that takes; kill, raise and deadlines do not end this second wait. A
+ * tasklet that was signalled and interrupted at the same time gets 0, and the error
+ * with its next call. There is one exception: if there is a deadlock while the call
+ * waits for @m, it returns -EDEADLK and the caller does not hold @m, as
+ * weft_mutex_unlock() will say.
  *
- * Return: 0 when it was woken; otherwise
+ * Return: 0 if the caller was woken; otherwise
  *   -EPERM      the caller does not hold @m
- *   -EAGAIN     a block trap is set; @m was not let go
+ *   -EAGAIN     a block trap is set; @m was not released
  *   or what any blocking call may return
  * Context: any tasklet of any thread; a blocking call, switches.
  */
 WEFT_API int weft_condition_wait(weft_condition *c, weft_mutex *m);
 
 /**
- * weft_condition_signal - wake the one who has waited longest, if any
+ * weft_condition_signal - wake the tasklet that has waited longest, if any
  *
- * It goes to the end of its ring. Whether the caller holds the mutex is its own
- * affair; what was changed must have been changed under it.
+ * The tasklet goes to the end of its run queue. The caller may hold the mutex or not;
+ * but what it has changed, it must have changed while it held the mutex.
  *
- * Return: 0, or -ENOMEM when the thread could not be attached: nobody was woken.
+ * Return: 0, or -ENOMEM if the thread could not be attached: then no tasklet was
+ * woken.
  * Context: any tasklet of any thread; never switches.
  */
 WEFT_API int weft_condition_signal(weft_condition *c);
 
 /**
- * weft_condition_broadcast - wake all who wait, in the order of their coming
+ * weft_condition_broadcast - wake all that wait, in the order in which they came
  *
  * Return, context: as weft_condition_signal().
  */
@@ -149,8 +159,8 @@ typedef struct weft_semaphore {
 /**
  * weft_semaphore_wait - take a unit, or wait until one is posted
  *
- * Return: 0 when the caller has it. Otherwise it has not, and what any blocking
- * call may return.
+ * Return: 0 if the caller has a unit. Otherwise it has none, and the call returns
+ * what any blocking call may return.
  * Context: any tasklet of any thread; a blocking call, may switch.
  * Ordering: what was done before the unit was posted is visible.
  */
@@ -159,16 +169,16 @@ WEFT_API int weft_semaphore_wait(weft_semaphore *sem);
 /**
  * weft_semaphore_trywait - take a unit if there is one
  *
- * Return: 0, or -EAGAIN.
+ * Return: 0, or -EAGAIN if there is none.
  * Context: any thread; never switches.
  */
 WEFT_API int weft_semaphore_trywait(weft_semaphore *sem);
 
 /**
- * weft_semaphore_post - give a unit, to the one who has waited longest if any
+ * weft_semaphore_post - give a unit, to the tasklet that has waited longest if any
  *
- * Return: 0; -EOVERFLOW when there are WEFT_SEMAPHORE_MAX already; -ENOMEM when
- * somebody waits and the thread could not be attached.
+ * Return: 0; -EOVERFLOW if there are WEFT_SEMAPHORE_MAX units already; -ENOMEM if
+ * a tasklet waits and the thread could not be attached.
  * Context: any thread; never switches.
  */
 WEFT_API int weft_semaphore_post(weft_semaphore *sem);
@@ -188,11 +198,11 @@ typedef struct weft_rwlock {
 /**
  * weft_rwlock_rdlock - hold a lock together with other readers
  *
- * A reader that comes while somebody waits, waits behind them, so writers are
- * not starved. Who holds the lock as a reader and locks it again can so wait for
- * itself, which nobody notices.
+ * A reader that comes while another tasklet waits, waits behind it, so writers are
+ * not starved. So a tasklet that holds the lock as a reader and locks it again can
+ * wait for itself. The library does not detect that.
  *
- * Return: 0 when the caller holds it. Otherwise it does not:
+ * Return: 0 if the caller holds the lock. Otherwise it does not hold it:
  *   -EDEADLK    the caller holds it as the writer, and is in no deadline scope
  *   or what any blocking call may return
  * Context: any tasklet of any thread; a blocking call, may switch.
@@ -209,8 +219,8 @@ WEFT_API int weft_rwlock_rdlock(weft_rwlock *l);
 WEFT_API int weft_rwlock_wrlock(weft_rwlock *l);
 
 /**
- * weft_rwlock_tryrdlock - hold a lock with other readers if nobody else holds it
- * or waits for it
+ * weft_rwlock_tryrdlock - hold a lock with other readers if no writer holds it and
+ * no tasklet waits for it
  *
  * Return: 0 or -EBUSY.
  * Context: any tasklet of any thread; never switches.
@@ -218,20 +228,21 @@ WEFT_API int weft_rwlock_wrlock(weft_rwlock *l);
 WEFT_API int weft_rwlock_tryrdlock(weft_rwlock *l);
 
 /**
- * weft_rwlock_trywrlock - hold a lock alone if nobody holds it
+ * weft_rwlock_trywrlock - hold a lock alone if no tasklet holds it
  *
  * Return, context: as weft_rwlock_tryrdlock().
  */
 WEFT_API int weft_rwlock_trywrlock(weft_rwlock *l);
 
 /**
- * weft_rwlock_unlock - let go of a lock, held either way
+ * weft_rwlock_unlock - release a lock, as a reader or as the writer
  *
- * When nobody holds it any more it goes to the one who has waited longest: a
- * writer, or a reader and all readers who wait behind it up to the next writer.
+ * When no tasklet holds the lock any more, it goes to the one that has waited
+ * longest. If that is a reader, all readers that wait behind it up to the next
+ * writer get the lock as well.
  *
- * Return: 0; -EPERM when nobody holds it, or another tasklet as the writer. That
- * the caller is not one of the readers goes unnoticed.
+ * Return: 0; -EPERM if no tasklet holds the lock, or another tasklet holds it as the
+ * writer. The library does not detect that the caller is not one of the readers.
  * Context: any tasklet of any thread; never switches.
  */
 WEFT_API int weft_rwlock_unlock(weft_rwlock *l);

@@ -20,18 +20,18 @@ WEFT_API int64_t weft_now(void);
  * weft_sleep - block the calling tasklet for a while
  * @ns: nanoseconds; 0 or less gives way once, as weft_schedule()
  *
- * Those whose time has come wake in the order of their deadlines, equal ones in
+ * Sleepers wake in the order of their deadlines; those with equal deadlines wake in
  * the order in which they went to sleep.
  *
- * Return: 0 when the time has passed; -ENOMEM when there is no memory for the
- * timer; or what any blocking call may.
+ * Return: 0 when the time has passed; -ENOMEM if there is no memory for the timer;
+ * or what any blocking call may return.
  * Context: any tasklet; switches.
  */
 WEFT_API int weft_sleep(int64_t ns);
 
 /**
  * weft_sleep_until - block the calling tasklet until a moment
- * @deadline: nanoseconds of weft_now(); one that has passed gives way once;
+ * @deadline: nanoseconds of weft_now(); if it has passed, the call gives way once;
  *            WEFT_FOREVER sleeps without end
  *
  * Return: as weft_sleep().
@@ -47,30 +47,32 @@ struct weft_deadline {
 
 /**
  * weft_deadline_begin - limit the blocking calls of this tasklet from here on
- * @d:    the caller's, up to weft_deadline_end()
- * @when: nanoseconds of weft_now(); one that has passed counts at once;
+ * @d:    belongs to the caller, who keeps it until weft_deadline_end()
+ * @when: nanoseconds of weft_now(); a moment that has passed counts at once;
  *        WEFT_FOREVER: no limit
  *
- * Until weft_deadline_end(@d), every blocking call of the calling tasklet, on a
- * channel, of I/O, a lock, a join, weft_run() alike, returns -ETIMEDOUT once
- * @when has passed, also when it need not wait; a shield does not hide that.
- * Scopes nest, and the earliest deadline counts. What a call that is given up has
- * been handed is not lost, as with weft_tasklet_kill().
+ * Until weft_deadline_end(@d), every blocking call of the calling tasklet returns
+ * -ETIMEDOUT once @when has passed: calls on a channel or a lock, I/O, a join,
+ * weft_run(). They do so even if they need not wait, and a shield does not hide it.
+ * Scopes nest, and the earliest deadline counts. What a call was handed before it
+ * was given up is not lost, as with weft_tasklet_kill().
  *
- * A scope costs one timer, however many calls are made inside. When there is no
- * memory for it, it counts as run out from its beginning. One that is not ended
- * lasts until an outer one is, or the tasklet.
+ * A scope costs one timer, however many calls are made inside. If there is no
+ * memory for the timer, the scope counts as run out from its beginning. A scope that
+ * is not ended lasts until an outer scope ends, or until the tasklet ends.
  *
  * Context: any tasklet, for itself; never switches.
  */
 WEFT_API void weft_deadline_begin(struct weft_deadline *d, int64_t when);
 
 /**
- * weft_deadline_end - end a scope, and those inside that are still open
- * @d: from weft_deadline_begin() by the same tasklet; once
+ * weft_deadline_end - end a scope, and those inside it that are still open
+ * @d: from weft_deadline_begin() by the same tasklet; ended only once
  *
  * Return: whether the scope's deadline has passed.
- * Context: any tasklet, for itself; never switches.
+ * Context: any tasklet, for itself; never switches. Not in a callback that comes while
+ *   the tasklet waits, as a park callback does: a wait that this deadline has ended
+ *   would return 0, as if it had got what it waited for.
  */
 WEFT_API bool weft_deadline_end(struct weft_deadline *d);
 

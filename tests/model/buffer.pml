@@ -1,51 +1,51 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The buffer of a channel with a lock for each of its sides: lib/channel_buffer.c
+ * The buffer of a channel with a lock for each of its sides: lib/channel/buffer.c
  * [channel.3].
  *
- * Who sends holds `lock`, counts `sent` up and goes by send_limit, which it sets
- * again from `received` when it is reached; who receives holds receive_lock,
- * counts `received` up and goes by receive_limit and receives_plainly. Who finds
- * that not to be enough takes both locks, `lock` first, and looks again: it
- * queues a waiter, or takes an element and moves that of a waiting sender into the
- * buffer. Closing and withdrawing take both, too. A sender that finds a receiver
+ * A sender holds `lock`, counts `sent` up and goes by send_limit, which it sets
+ * again from `received` when it has reached it. A receiver holds receive_lock,
+ * counts `received` up and goes by receive_limit and receives_plainly. If that is
+ * not enough, either takes both locks, `lock` first, and looks again: it queues a
+ * waiter, or takes an element and moves that of a waiting sender into the buffer.
+ * Closing and withdrawing take both locks, too. A sender that finds a receiver
  * waiting claims it under `lock` alone, and hands over with no lock. When both
- * locks are let go, the limits and receives_plainly are set anew, the limits as
- * reached where there is more to look at than the buffer.
+ * locks are released, the limits and receives_plainly are set anew; a limit is set
+ * as reached where there is more to look at than the buffer.
  *
  * Two senders and two receivers, each on a thread of its own, use a buffer of one
- * or two places; one of the senders may close the channel instead. All are able
- * to withdraw whenever they wait. A sender that finds the buffer full may let the
- * lock go for a moment and try once more. The counts do not wrap around here, and
- * memory is read in the order in which it was written: what the acquires and
- * releases see to are mutants 9 and 10.
+ * or two places; one of the senders may close the channel instead. All can withdraw
+ * whenever they wait. A sender that finds the buffer full may release the lock for
+ * a moment and try once more. The counts do not wrap around here, and memory is
+ * read in the order in which it was written: mutants 9 and 10 break what the
+ * acquires and releases are for.
  *
  * Checked: no slot is read before it is written, or written before it is read; an
- * element is received once if its send said so, and never if it did not; those of
- * a sender leave it in order; no receiver waits while there is something in the
- * buffer or the channel is closed, no sender while there is room; a waiter is
- * claimed once and touched only while its owner is inside the call; nothing is
- * sent after the close; all come to their end.
+ * element is received once if its send said so, and never if it did not; the
+ * elements of a sender leave it in order; no receiver waits while there is
+ * something in the buffer or the channel is closed, and no sender while there is
+ * room; a waiter is claimed once and touched only while its owner is inside the
+ * call; nothing is sent after the close; all come to their end.
  *
  * mutant 1, assertion: a receiver queues with receive_lock alone
  * mutant 2, assertion: a sender queues with `lock` alone
  * mutant 3, assertion: receives_plainly is not set anew
  * mutant 4, assertion: a receiver that has got the second lock does not look again
  * mutant 5, assertion: a sender that has got the second lock does not look again
- * mutant 6, assertion: send_limit is not set anew when both locks are let go
- * mutant 7, assertion: receive_limit is not set anew when both locks are let go
+ * mutant 6, assertion: send_limit is not set anew when both locks are released
+ * mutant 7, assertion: receive_limit is not set anew when both locks are released
  * mutant 8, assertion: send_limit is set from a count past that of the receivers
  * mutant 9, assertion: an element is counted before it is written
  * mutant 10, assertion: a slot is counted as free before it is read
  * mutant 11, deadlock: a receiver takes receive_lock first, and then the other
- * mutant 12, assertion: a sender claims a receiver when it has let the lock go
+ * mutant 12, assertion: a sender claims a receiver when it has released the lock
  * mutant 13, assertion: a receiver withdraws with receive_lock alone
- * mutant 14, assertion: who closes takes receive_lock alone
+ * mutant 14, assertion: a close takes receive_lock alone
  * mutant 15, assertion: a sender looks for room before it looks for receivers
  * mutant 16, assertion: a receiver does not move a waiting sender's element in
  * mutant 17, assertion: a waiting sender's element moves in before one is taken
  * mutant 18, assertion: a sender that tries once more looks for room only
- * mutant 19, assertion: the locks are let go before the limits are set anew
+ * mutant 19, assertion: the locks are released before the limits are set anew
  * mutant 20, assertion: send_limit is what there is room for though receivers wait
  * mutant 21, assertion: receive_limit is what has been sent though senders wait
  */
@@ -69,8 +69,8 @@ byte sent = 0, send_limit;                    /* under the lock */
 byte received = 0, receive_limit = 0;         /* under receive_lock */
 bool receives_plainly = true, closed = false; /* under both */
 
-/* Who waits on each side: under both, but that a receiver is claimed under the
- * lock. */
+/* The waiters of each side: under both locks, but a receiver is claimed under the
+ * lock alone. */
 byte oldest[2] = NOBODY, second[2] = NOBODY;
 
 bool inside[THREADS]; /* the waiter on this thread's stack exists */
@@ -78,7 +78,7 @@ bool queued[THREADS];
 bool woken[THREADS];
 byte slot[THREADS]; /* the element on this thread's stack; 0: none */
 
-byte last[2];                    /* what has left the sender */
+byte last[2];                    /* the latest element that left the sender */
 bool was_sent[ELEMENTS + 1];     /* its send returned 0 */
 bool was_received[ELEMENTS + 1]; /* a receive returned it */
 
@@ -94,7 +94,7 @@ inline lock_to_receive()
 	atomic { !receive_locked -> receive_locked = true }
 }
 
-/* Holds but while somebody has both locks. */
+/* True whenever nobody has both locks. */
 inline check_waiting()
 {
 	assert(sent - received <= capacity);
@@ -240,7 +240,7 @@ inline wait_in_queue()
 
 /* --- elements --- */
 
-/* An element goes its way from here, under a lock. */
+/* An element is on its way from here, under a lock. */
 inline note(e)
 {
 	assert(e > last[(e - 1) / 2]);
@@ -318,7 +318,7 @@ inline put_and_unlock()
 	done = true
 }
 
-/* To the receiver that has been claimed. */
+/* Hands over to the receiver that has been claimed. */
 inline hand_over()
 {
 	d_step {
@@ -382,7 +382,7 @@ inline send_generally()
 	fi
 }
 
-/* Somebody else is expected to make room. */
+/* Another thread may make room meanwhile. */
 inline try_once_more()
 {
 	unlock();
@@ -553,7 +553,7 @@ inline close()
 
 /* --- the threads --- */
 
-/* What the call returned, against what lies on the stack after it. */
+/* Compares what the call returned with what lies on the stack after it. */
 inline settle()
 {
 	d_step {

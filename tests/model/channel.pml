@@ -1,39 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A rendezvous across threads: the hand-over of lib/channel.c.
+ * A rendezvous across threads: the hand-over of lib/channel (channel.c, pass.h,
+ * wait.c).
  *
- * Who finds no peer queues a waiter, which lives on its own stack, under the
- * channel's lock. Who finds one claims it by unlinking it under the lock, lets
- * the lock go, copies the element between the two stacks and only then pushes
- * the waiter on its owner's inbox (park.pml shows that the push arrives). From
- * the push on the owner may run and return, so that nobody else may touch the
- * waiter any more. The owner may withdraw a waiter that is still queued, under
- * the lock, as a kill or a deadline would; one that was claimed it has to wait
- * for.
+ * A caller that finds no peer queues a waiter, which lives on its own stack, under
+ * the channel's lock. A caller that finds a peer claims it by unlinking it under
+ * the lock, releases the lock, copies the element between the two stacks, and only
+ * then pushes the waiter on its owner's inbox (park.pml shows that the push
+ * arrives). From the push on the owner may run and return, so nobody else may touch
+ * the waiter any more. The owner may withdraw a waiter that is still queued, under
+ * the lock, as a kill or a deadline would. If the waiter has been claimed, the
+ * owner has to wait for the push.
  *
- * Who waits may be the channel's spinner, one at a time: it watches one word of
- * the channel. While it is the only one that waits, its peer claims it, passes
- * the element by way of the channel and marks that word instead of touching the
- * waiter; the owner sets the word back when it likes. Only who does not spin is
- * pushed, or withdraws.
+ * One waiting tasklet at a time may be the channel's spinner: it watches one word
+ * of the channel. While it is the only one that waits, its peer claims it, passes
+ * the element by way of the channel, and marks that word instead of touching the
+ * waiter; the owner sets the word back when it likes. Only a waiter that does not
+ * spin is pushed, or withdraws.
  *
  * Up to two senders and two receivers, each on a thread of its own, pass up to
- * three elements, and all are able to withdraw whenever they wait.
+ * three elements, and all can withdraw whenever they wait.
  *
- * Checked: an element is received once if its send said so, and never if its
- * send was withdrawn; the elements of a sender reach one receiver in order;
- * a waiter is touched only while its owner is inside the call; who was claimed
- * is woken; never do a sender and a receiver both stay queued.
+ * Checked: an element is received once if its send said so, and never if its send
+ * was withdrawn; the elements of a sender reach one receiver in order; a waiter is
+ * touched only while its owner is inside the call; a waiter that was claimed is
+ * woken; a sender and a receiver never both stay queued.
  *
  * mutant 1, assertion: the claimer writes to the waiter after the push
  * mutant 2, assertion: the owner withdraws without looking whether it is still queued
- * mutant 3, assertion: the claimer unlinks after it let the lock go
+ * mutant 3, assertion: the claimer unlinks after it released the lock
  * mutant 4, assertion: the push comes before the copy
  * mutant 5, deadlock: the owner that comes too late to withdraw does not let the claimer's push count
  * mutant 6, assertion: looking for a peer and queueing are two sections of the lock
- * mutant 7, either: one becomes the spinner before the last one has let go
- * mutant 8, assertion: the spinner lets go of the word before it takes the mail
- * mutant 9, deadlock: who stops spinning does not look again for mail
+ * mutant 7, either: a tasklet becomes the spinner before the last spinner has released the word
+ * mutant 8, assertion: the spinner releases the word before it takes the mail
+ * mutant 9, deadlock: a spinner that stops does not look again for mail
  * mutant 10, assertion: the word is marked before the mail is written
  */
 #ifndef MUTANT
@@ -48,15 +49,15 @@
 #define ELEMENTS 3 /* the i-th of sender t is 2 * t + i */
 
 bool locked = false;
-bool queued[THREADS]; /* under the lock; who waits longest stands first */
-byte oldest[2] = NOBODY, second[2] = NOBODY; /* of the senders, the receivers */
+bool queued[THREADS]; /* under the lock; the longest waiter first */
+byte oldest[2] = NOBODY, second[2] = NOBODY; /* of the senders, of the receivers */
 
 bool inside[THREADS]; /* the waiter on this thread's stack exists */
 bool woken[THREADS];  /* it was pushed on its owner's inbox */
 byte slot[THREADS];   /* the element on this thread's stack; 0: none */
 
-#define WATCHES(t)   ((t) + 1) /* the word the spinner t watches, */
-#define IS_MAILED(t) ((t) + 11) /* and when there is mail for it */
+#define WATCHES(t)   ((t) + 1) /* the word that the spinner t watches, */
+#define IS_MAILED(t) ((t) + 11) /* and the word when t has mail */
 
 byte spinner = 0;
 byte mail = 0;
@@ -105,7 +106,7 @@ inline unlink(t, its)
 	}
 }
 
-/* Reading one side and writing the other are two steps, as memcpy's are. */
+/* Reading one side and writing the other are two steps, as in memcpy. */
 inline copy()
 {
 	if
@@ -134,7 +135,7 @@ inline wake()
 	}
 }
 
-/* Lets go of the word that is still marked from an earlier wait. */
+/* Releases the word that is still marked from an earlier wait. */
 inline let_go()
 {
 	d_step {
@@ -149,7 +150,7 @@ inline let_go()
 	}
 }
 
-/* Under the lock, and queued. */
+/* Called under the lock, and queued. */
 inline announce()
 {
 	let_go();
@@ -207,7 +208,7 @@ inline spin()
 	spins = false
 }
 
-/* Under the lock: the only one that waits is the spinner. */
+/* Called under the lock: the only waiter is the spinner. */
 inline pass_by_mail()
 {
 #if MUTANT == 10
@@ -225,7 +226,7 @@ inline pass_by_mail()
 	done = true
 }
 
-/* Under the lock. */
+/* Called under the lock. */
 inline pass_directly()
 {
 #if MUTANT != 3
@@ -323,7 +324,7 @@ inline rendezvous()
 	element = 0
 }
 
-/* What the call returned, against what lies on the stack after it. */
+/* Compares what the call returned with what lies on the stack after it. */
 inline settle()
 {
 	d_step {
@@ -382,7 +383,7 @@ init
 	atomic {
 		if
 		:: run_parties(2, 1, 2, 0) /* two senders queue up */
-		:: run_parties(2, 0, 2, 1) /* two receivers do */
+		:: run_parties(2, 0, 2, 1) /* two receivers queue up */
 		:: run_parties(1, 1, 1, 1)
 		fi
 	};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The last thread to park: the count of lib/deadlock.c, [deadlock.1] there.
+ * The last thread to park: the count of lib/core/deadlock.c, [deadlock.1] there.
  *
- * `actors` is the word. A thread that is awake counts 1, one that is parked with
- * something of its own that will wake it HOPEFUL. Each step is one
- * read-modify-write, beside those of the handshake, which park.pml checks on its
- * own (P1 to P3 and H1 to H3, see lib/park.c):
+ * `actors` is the word. A thread that is awake counts 1. A thread that is parked,
+ * with something of its own that will wake it, counts HOPEFUL. Each step is one
+ * read-modify-write, beside the steps of the handshake, which park.pml checks on
+ * its own (P1 to P3 and H1 to H3, see lib/core/park.c):
  *
  *	attach   counts 1, then enters the registry
  *	park     P1; gives back its 1, or changes it for HOPEFUL. If that leaves
@@ -22,44 +22,45 @@
  *	         that somebody has rung all the same; gives HOPEFUL back
  *	detach   leaves the registry; closes the inbox; gives back its 1. If that
  *	         leaves 0: counts 1 again; if the registry has a thread, rings that
- *	         one for nothing, after letting the registry go, and gives its 1 back
+ *	         one for nothing, after releasing the registry, and gives its 1 back
  *	         again, with the same question
  *
- * Whoever is rung has been counted before it can find out, and whoever wakes by
- * itself before anybody can find that it is up: so it has a 1 of its own to give
- * back when it parks again, and never uses up that of the one who rang.
+ * A thread that is rung has been counted before it can find out. A thread that
+ * wakes by itself has been counted before anybody can find that it is up. So each
+ * has a 1 of its own to give back when it parks again, and never uses up the
+ * ringer's 1.
  *
- * Three threads hand up to two things in to each other, and one of them may have
- * a timer; or there are one thread and another that attaches later, or ends
- * instead, and may have started a third by then; or one thread or two, and a
- * helper that has a call of the first one's, which counts as hopeful until it has
- * been woken with the result. A sleep may end without a reason. A thread that has
- * something to do may leave at any time, but for one whose call is out, and so may
- * one that was told.
+ * There are three kinds of runs. Three threads hand up to two things to each other,
+ * and one of them may have a timer. Or there are one thread and another that
+ * attaches later, or ends instead, and may have started a third by then. Or there
+ * are one thread or two, and a helper that has a call of the first one's, which
+ * counts as hopeful until it has been woken with the result. A sleep may end
+ * without a reason. A thread that has something to do may leave at any time, unless
+ * its call is out; so may a thread that was told.
  *
- * Checked: one is told only when none has anything to do or to come: none runs,
- * or has been handed something, or has a timer, or could attach. And one is told
- * if that is so: threads leave only when awake, so all that sleep for good are an
- * end state that is not valid.
+ * Checked: a thread is told only if none has anything to do or to come: none runs,
+ * or has been handed something, or has a timer, or could attach. And a thread is
+ * told if that is so: threads leave only when awake, so a state in which all sleep
+ * for good is an end state that is not valid.
  *
  * mutant 1, either: the ringer counts between H2 and H3
  * mutant 2, either: the ringer counts after H3
- * mutant 3, either: who was rung counts itself, when it runs
+ * mutant 3, either: a thread that was rung counts itself, when it runs
  * mutant 4, deadlock: the ringer counted in vain and does not take it back
- * mutant 5, assertion: who wakes by itself counts after P3
- * mutant 6, deadlock: who counted itself and had been rung does not take it back
- * mutant 7, assertion: who wakes gives HOPEFUL back before it counts as awake
- * mutant 8, assertion: who parks with a timer does not count as hopeful
- * mutant 9, assertion: who parks gives its 1 back before P1
- * mutant 10, assertion: who is told counts without comparing
- * mutant 11, either: who is told does not count
- * mutant 12, deadlock: who is told and had been rung does not take it back
+ * mutant 5, assertion: a thread that wakes by itself counts after P3
+ * mutant 6, deadlock: a thread that counted itself and had been rung does not take it back
+ * mutant 7, assertion: a thread that wakes gives HOPEFUL back before it counts as awake
+ * mutant 8, assertion: a thread that parks with a timer does not count as hopeful
+ * mutant 9, assertion: a thread that parks gives its 1 back before P1
+ * mutant 10, assertion: a thread that is told counts without comparing
+ * mutant 11, either: a thread that is told does not count
+ * mutant 12, deadlock: a thread that is told and had been rung does not take it back
  * mutant 13, assertion: threads that are not attached are looked for before the compare-exchange
- * mutant 14, assertion: it does not matter whether one has attached since
- * mutant 15, assertion: who attaches enters the registry before it counts
- * mutant 16, deadlock: who detaches does not look what it leaves
- * mutant 17, either: who detaches does not count while it rings
- * mutant 18, deadlock: who detaches does not look again after it has rung
+ * mutant 14, assertion: it does not matter whether a thread has attached since
+ * mutant 15, assertion: a thread that attaches enters the registry before it counts
+ * mutant 16, deadlock: a thread that detaches does not look what it leaves
+ * mutant 17, either: a thread that detaches does not count while it rings
+ * mutant 18, deadlock: a thread that detaches does not look again after it has rung
  * mutant 19, deadlock: a helper that counted in vain takes it back and does not look
  * mutant 20, assertion: a call that is out does not count as hope
  * mutant 21, either: the helper does not count while it rings for nothing
@@ -82,27 +83,27 @@
 short actors = 0;
 
 byte word[THREADS] = CLOSED; /* of each inbox */
-bool on_futex[THREADS];      /* the kernel's: it sleeps */
+bool on_futex[THREADS];      /* the kernel's: the thread sleeps */
 
-bool registry = false; /* the mutex; one step that needs it only waits for it */
+bool registry = false; /* the mutex; a single step that needs it only waits for it */
 bool attached[THREADS];
 bool asked[THREADS]; /* REQUEST_QUEUED in the word of its main tasklet */
 byte n_ever = 0;
 
-/* What a thread can act for. */
+/* The reasons for which a thread can act. */
 bool busy[THREADS];  /* it has something to do */
-bool work[THREADS];  /* something among the nodes of its inbox is to be done */
-bool timer[THREADS]; /* it has one that is armed */
+bool work[THREADS];  /* a node in its inbox brings something to do */
+bool timer[THREADS]; /* it has an armed timer */
 bool alien[THREADS]; /* it exists, and is not attached */
-bool out[THREADS];   /* a helper has a call of it, or is handing in that it ended */
-bool ended[THREADS]; /* that is among the nodes of its inbox */
+bool out[THREADS];   /* a helper has its call, or is handing in the call's end */
+bool ended[THREADS]; /* that end is a node in its inbox */
 
 #define CAN_ACT(t) (busy[t] || work[t] || timer[t] || alien[t] || out[t])
 #define ALIENS     (alien[0] || alien[1] || alien[2])
 
-byte wakes;            /* to be given yet */
-byte starts = 0;       /* whether the third is to be started yet */
-byte disturbances = 0; /* how often a sleep may yet end without a reason */
+byte wakes;            /* how many are still to be given */
+byte starts = 0;       /* whether the third may still be started */
+byte disturbances = 0; /* how often a sleep may still end without a reason */
 
 inline choose_another()
 {
@@ -113,8 +114,8 @@ inline choose_another()
 	fi
 }
 
-/* That H2 succeeds on what H1 read makes them one step, but for the count
- * between them. Of ringers park.pml knows. */
+/* H2 succeeds only on what H1 read: so the two are one step, but for the count
+ * between them. park.pml deals with ringers. */
 inline push(is_work, is_end)
 {
 	do
@@ -160,7 +161,7 @@ inline ring()
 
 #define COUNTED_IN_VAIN (has_counted && old != PARKED)
 
-/* Who counts for itself takes the other's 1 back, if it was in vain. */
+/* A ringer that counts for itself takes the other's 1 back, if it was in vain. */
 inline take_back()
 {
 	d_step {
@@ -175,7 +176,7 @@ inline take_back()
 	}
 }
 
-/* An exchange of the word; what it found is to be done from now on. */
+/* An exchange of the word. What it found has to be done from now on. */
 inline take()
 {
 	d_step {
@@ -314,7 +315,7 @@ inline is_deadlock()
 
 inline sleep()
 {
-	/* futex_wait: compare and queue are one step for the wakers. */
+	/* futex_wait: for the wakers, compare and queue are one step. */
 	on_futex[me] = (word[me] == PARKED);
 	atomic {
 		if
@@ -362,7 +363,7 @@ inline wake()
 	:: else
 	fi;
 #endif
-	/* Up, it looks at its timers. */
+	/* Up again, the thread looks at its timers. */
 	d_step {
 		busy[me] = busy[me] || is_due;
 		timer[me] = timer[me] && !is_due
@@ -419,7 +420,8 @@ inline park()
 	}
 }
 
-/* Any of those left; if there are none, the caller is out before one comes. */
+/* Rings any of the threads that are left. If there are none, the caller is out
+ * before one comes. */
 inline ring_one()
 {
 	atomic { !registry -> registry = true };
@@ -497,8 +499,8 @@ proctype thread(byte me; bool is_attached)
 {
 	byte old, t, seen;
 	bool is_up, is_last, is_hopeful, is_due, is_pushed, is_told;
-	bool has_counted; /* 1 for itself, or for the one it rings */
-	bool rechecks;    /* sleeps for a while only */
+	bool has_counted; /* 1 for itself, or for the thread that it rings */
+	bool rechecks;    /* sleeps only for a while */
 
 	if
 	:: is_attached -> skip
@@ -523,7 +525,7 @@ proctype thread(byte me; bool is_attached)
 gone:	skip
 }
 
-/* It has nothing of a thread but the call. */
+/* Of all that a thread has here, a helper has only the call. */
 proctype helper(byte caller)
 {
 	byte old, t;

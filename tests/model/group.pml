@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Groups: the last members' ends against a wait, its calling off and the free, of
- * lib/group.c [group.1].
+ * lib/sync/group.c [group.1].
  *
  * Two members end on threads of their own. A waiter of another thread looks, waits,
- * may be called off once and then waits again, deaf; and frees the group as soon as
+ * may be called off once, and then waits again, deaf. It frees the group as soon as
  * its wait is over. What was in the group's memory must not be touched from then
- * on. (What is written for the lock is each a step of its own; what the lock keeps
- * together is one.)
+ * on. (Each access to the lock is a step of its own; what the lock keeps together
+ * is one step.)
  *
  * Checked: nobody touches the group after the free; the waiter is woken once for
  * each time that it blocks; its wait is over when no member is left and not before;
  * all come to their end.
  *
- * mutant 1, assertion: who ends a member wakes the waiter before the unlock
+ * mutant 1, assertion: the end of a member wakes the waiter before the unlock
  * mutant 2, assertion: the wait looks at the number without the lock
  * mutant 3, deadlock: the waiter links itself without looking at the number again
  * mutant 4, assertion: calling off does not ask whether the waiter is linked
- * mutant 5, assertion: who ends takes the list of waiters after the unlock
+ * mutant 5, assertion: the end of a member takes the list of waiters after the unlock
  * mutant 6, assertion: calling off does not take the waiter out
  * mutant 7, assertion: the waiter is content with being claimed, before its wake
  */
@@ -54,7 +54,7 @@ inline unlock()
 	}
 }
 
-/* Hands the waiter in. */
+/* Hands the waiter to its thread's inbox. */
 inline wake()
 {
 	d_step {
@@ -103,7 +103,7 @@ proctype Member()
 #endif
 }
 
-/* over: no member was left. Else the waiter is linked. */
+/* `over`: no member was left. Otherwise the waiter is linked. */
 inline look_or_link()
 {
 #if MUTANT == 2
@@ -162,7 +162,7 @@ again:
 	if
 	:: n_wakes > 0 -> skip
 	:: !is_deaf ->
-		/* Called off: the first look is without the lock. */
+		/* The wait is called off: the first look is without the lock. */
 		is_deaf = true;
 #if MUTANT == 4
 		was_linked = true;
@@ -183,7 +183,7 @@ again:
 		fi;
 #endif
 		if
-		:: was_linked -> /* it goes on by itself, and waits again */
+		:: was_linked -> /* it goes on without a wake, and waits again */
 			is_blocked = false;
 			goto again
 		:: else -> n_wakes > 0 /* it has been claimed */
@@ -195,7 +195,7 @@ again:
 out:
 	assert(n_left == 0);
 	is_gone = true;
-	/* The memory may be anybody's from here on. */
+	/* From here on the memory may belong to anybody. */
 	freed = true;
 	assert(n_wakes == 0)
 }

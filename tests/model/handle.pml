@@ -1,45 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A handle used while its descriptor gets another tenant: the check of
- * lib/control.c [task.3], with the requests of [task.1].
+ * lib/core/control.c [task.3], with the requests of [task.1].
  *
  * A descriptor has an owner and a word: the id of its tenant, and bits. The first
- * tenant is of thread U, and may be on its way there. U ends it at any time; then the
- * descriptor changes hands (lib/task_pool.c, here one step), and is used for a
- * tasklet that another thread spawns on thread T, or T itself. The new handle is
- * listed as soon as the id is there, maybe before T has the tasklet (lib/group.c). T
- * makes control calls with both handles, and so does V, whose neither tenant is.
+ * tenant belongs to thread U, and may be on its way there. U ends it at any time.
+ * Then the descriptor changes hands (lib/core/task_pool.c, here one step), and is
+ * used for a tasklet of thread T, which another thread spawns, or T itself. The new
+ * handle is listed as soon as the id is there, perhaps before T has the tasklet
+ * (lib/sync/group.c). T makes control calls with both handles, and so does V, to
+ * which neither tenant belongs.
  *
  *	here      owner is the caller; then the word has the handle's id, and NEW
  *	          is not set. With NEW: the inbox is taken, and both looked at again
  *	request   one step, which fails when the word has another id: sets the bit
  *	          and QUEUED; if that was not set, hands the descriptor in to its
  *	          owner
- *	taken     one step clears all bits; no id, but GONE: lets the descriptor go.
+ *	taken     one step clears all bits; no id, but GONE: frees the descriptor.
  *	          NEW: admits the tenant, or refuses it for want of memory. A
  *	          request is for the tenant that is there
- *	end       clears the id; QUEUED: sets GONE, and leaves letting go to the
- *	          one who takes it; else lets it go
+ *	end       clears the id; QUEUED: sets GONE, and leaves freeing to the
+ *	          thread that takes it; else frees it
  *	birth     owner; then id, NEW and QUEUED in one step; hands in to the owner
  *
- * The owner is stored with release, after the id before has been cleared, and so
- * is the id after the owner; both are loaded with acquire. So whoever sees one of
- * them sees the steps before it, which is all that steps in one order can say. What
- * a weaker order would allow is mutants 3 and 4.
+ * The owner is stored with release, after the previous id has been cleared; the id
+ * is stored with release after the owner; both are loaded with acquire. So a thread
+ * that sees one of them sees the steps before it. Steps in one order can say no
+ * more than that. Mutants 3 and 4 are what a weaker order would allow.
  *
- * Checked: who acts on a descriptor as its own is the owner's thread of the
- * handle's tasklet, and has admitted that; the tasklet is there as long as the act
- * takes; a request that is taken is for the tenant that is there; a descriptor is
- * handed in to the owner of the handle's tasklet, and is in one inbox at most.
+ * Checked: a thread that acts on a descriptor as its own owns the handle's tasklet,
+ * and has admitted it; the tasklet is there as long as the act takes; a request
+ * that is taken is for the tenant that is there; a descriptor is handed in to the
+ * owner of the handle's tasklet, and is in at most one inbox.
  *
  * mutant 1, assertion: the id is looked at before the owner, and not after it
  * mutant 2, assertion: NEW does not matter
  * mutant 3, assertion: the owner is stored after the id
  * mutant 4, assertion: the owner is stored before the id has been cleared
  * mutant 5, assertion: a request does not compare the id
- * mutant 6, assertion: who ends a tasklet lets the descriptor go though it is in an inbox
+ * mutant 6, assertion: the end of a tasklet frees the descriptor though it is in an inbox
  * mutant 7, assertion: after the inbox has been taken the id is not looked at again
- * mutant 8, assertion: who takes a request does not tell one for an ended tasklet
+ * mutant 8, assertion: taking a request does not tell one for an ended tasklet
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -56,13 +57,13 @@ byte id = 1;
 bool is_new = false;
 bool queued = false;
 bool gone = false;
-byte asked = 0; /* a request is there: for this id; 0: none */
+byte asked = 0; /* the id for which a request is there; 0: none */
 
 bool inbox[THREADS]; /* the descriptor is in it */
-bool pooled = false; /* the descriptor is anybody's to take */
+bool pooled = false; /* anybody may take the descriptor */
 bool listed = false; /* the second handle is known to all */
 
-/* Of each tenant: whether its thread has it in its books. */
+/* For each tenant: whether its thread has admitted it. */
 bool admitted[3];
 
 #define OWNER_OF(h) ((h) == 1 -> U : T)
@@ -95,7 +96,7 @@ inline end_tenant()
 	has_it = has_it || !was_queued
 }
 
-/* What is in the inbox of this thread. */
+/* Takes what is in the inbox of this thread. */
 inline take()
 {
 	inbox[me] = false;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Kill and deadline against a foreign send: lib/control.c, lib/channel.c
+ * Kill and deadline against a foreign send: lib/core/control.c, lib/channel/wait.c
  * [channel.1], and the tasklet's word [task.1].
  *
  * A tasklet is blocked as the receiver of a channel. A sender on another thread
- * claims its waiter under the channel's lock, copies the element after the
- * unlock, and hands the waiter in. A killer on a third thread asks through the
- * tasklet's word, in one step that compares the id, and hands the descriptor in
- * if nobody has. A deadline of the owner's own may run out. The owner takes in
- * what was handed in, in order; calling off is done under the channel's lock. When
- * the tasklet runs it receives once more at most, ends, and the descriptor gets
- * another tenant, who must not be killed.
+ * claims its waiter under the channel's lock, copies the element after the unlock,
+ * and hands the waiter in. A killer on a third thread makes a request in the
+ * tasklet's word, in one step that compares the id, and hands the descriptor in if
+ * nobody has done so. A deadline of the owner's own may run out. The owner takes in
+ * what was handed in, in order; it calls off under the channel's lock. When the
+ * tasklet runs, it receives at most once more and ends. Then the descriptor gets
+ * another tenant, which must not be killed.
  *
  * Checked: the element that was sent is received once; a waiter is not touched
  * after its tasklet has run on; the tasklet is made runnable once at a time; the
@@ -21,7 +21,7 @@
  * mutant 3, assertion: an error replaces the element that was handed over
  * mutant 4, assertion: the killer does not compare the id
  * mutant 5, assertion: the killer hands the descriptor in though it is there
- * mutant 6, assertion: the descriptor is let go of while it is in the inbox
+ * mutant 6, assertion: the descriptor is freed while it is in the inbox
  * mutant 7, assertion: the kill is forgotten when the waiter has been claimed
  */
 #ifndef MUTANT
@@ -116,7 +116,7 @@ proctype Killer()
 	fi
 }
 
-/* Another who asks for something, so that the word may be queued already. */
+/* Another thread that makes a request, so that the word may be queued already. */
 proctype Asker()
 {
 	bool hands_in = false;
@@ -230,7 +230,7 @@ idle:
 		timed_out = true;
 		call_off()
 	:: len(inbox) == 0 && !may_time_out && linked ->
-		/* nobody else comes: the end of its thread */
+		/* nobody else comes: the end of its thread kills it */
 		killed = true;
 		call_off()
 	fi;
@@ -279,7 +279,7 @@ end:
 		id = 2;
 		break
 	:: gone ->
-		/* it is in the inbox, or about to be */
+		/* it is in the inbox, or will be soon */
 		inbox?item;
 		assert(item == TASKLET);
 		d_step {
@@ -289,7 +289,7 @@ end:
 			in_free_list = true
 		}
 	od;
-	/* whatever is asked of it now, is not asked by those who meant the first */
+	/* Requests that come now are not from those who meant the first tenant. */
 	timeout;
 	assert(len(inbox) == 0);
 	assert(!kill_asked);

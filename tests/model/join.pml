@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Joining: the end of a tasklet against those who join it, of lib/join.c
+ * Joining: the end of a tasklet against those that join it, of lib/core/join.c
  * [task.2].
  *
- * The word of a descriptor has the id of its tenant and the bits LOCKED and
- * JOINED. Two joiners of other threads link a waiter under the lock, and each may
- * call it off at any time, once; the tasklet ends, and the memory gets a second
- * tenant.
+ * The word of a descriptor has the id of its tenant and the bits LOCKED and JOINED.
+ * Two joiners of other threads link a waiter under the lock, and each may call it
+ * off at any time, once. The tasklet ends, and the memory gets a second tenant.
  *
- * Checked: a joiner of the first that is not called off gets its result, once; a
- * waiter is not touched after its tasklet has run on; the second tenant's list is
- * empty; all come to their end.
+ * Checked: a joiner of the first tenant that is not called off gets its result,
+ * once; a waiter is not touched after its tasklet has run on; the second tenant's
+ * list is empty; all come to their end.
  *
  * mutant 1, assertion: the end clears the id first and takes the list after it
  * mutant 2, either: a joiner links without the lock
  * mutant 3, assertion: calling off looks at the bit, and not at the id
  * mutant 4, assertion: a joiner does not compare the id
  * mutant 5, deadlock: the end does not look for joiners
- * mutant 6, either: the unlock of a call-off forgets who else has joined
+ * mutant 6, either: the unlock of a call-off forgets another joiner
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -30,15 +29,15 @@ byte id = 1;
 bool locked = false;
 bool joined = false;
 
-/* the list: who is in it, under the lock */
+/* the list, under the lock: the waiters in it */
 bool linked[JOINERS];
 
-bool on_stack[JOINERS]; /* the waiter is there: its tasklet has not run on */
+bool on_stack[JOINERS]; /* the waiter exists: its tasklet has not run on */
 bool woken[JOINERS];
 byte n_results[JOINERS];
 bool over = false;      /* the first tenant has ended, the second is there */
 
-/* Whether a call may take the lock, by the id. */
+/* Whether a call may take the lock, judged by the id. */
 #if MUTANT == 3
 #define FITS (id == 1 || is_call_off)
 #elif MUTANT == 4

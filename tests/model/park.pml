@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Going to sleep and being woken: the handshake of lib/inbox.c and lib/park.c.
+ * Going to sleep and being woken: the handshake of lib/core/park.c and its inbox.
  *
- * One atomic word per scheduler, `head`: empty, the newest node of a stack that
- * many push onto, or one of three marks: its owner sleeps on its futex, its
- * owner sleeps in its ring, the inbox is closed. Here two producers push two
- * nodes each to one owner, which takes, parks at will on either doorbell, may be
- * disturbed by something that is no message (a timeout, a signal), has an
- * operation of its own in flight, spins and so reaps the ring on the way to its
- * sleep, and leaves when it has everything or earlier, as it likes. The next
- * thread uses the same scheduler again, while producers still act on what they
- * saw of the first. Or there is one producer, and one who wakes the owner for
- * nothing (lib/deadlock.c): EMPTY in place of its mark, and the doorbell.
+ * There is one atomic word per scheduler, `head`. It is empty, or the newest node
+ * of a stack on which many push, or one of three marks: its owner sleeps on its
+ * futex, its owner sleeps in its ring, the inbox is closed. Here two producers push
+ * two nodes each to one owner. The owner takes, and parks at will on either
+ * doorbell. It may be disturbed by something that is no message (a timeout, a
+ * signal), and it has an operation of its own in flight. It spins, and so reaps the
+ * ring on the way to its sleep. It leaves when it has everything, or earlier, as it
+ * likes. The next thread uses the same scheduler again, while producers still act
+ * on what they saw of the first. Or there is one producer, and a thread that wakes
+ * the owner for nothing (lib/core/deadlock.c): it puts EMPTY in place of the
+ * owner's mark, and rings.
  *
- * Checked: every node is delivered once or its push was refused, never both;
- * the nodes of one producer come in order; nobody sleeps for ever while a node
- * or an operation that completed waits; nobody rings a doorbell that is gone.
+ * Checked: every node is delivered once or its push was refused, never both; the
+ * nodes of one producer come in order; nobody sleeps for ever while a node or an
+ * operation that completed waits; nobody rings a doorbell that is gone.
  *
- * Every statement between two semicolons is one atomic step, and the steps of
- * all processes interleave in one order: memory orders are argued in the source
- * beside each operation, not here.
+ * Every statement between two semicolons is one atomic step, and the steps of all
+ * processes interleave in one order. The source argues memory orders beside each
+ * operation; they are not modelled here.
  *
- * check-models reads the lines below: number, what the checker has to report,
- * and what was broken. MUTANT 0, none of them, has to pass.
+ * check-models reads the lines below: number, what the checker has to report, and
+ * what was broken. MUTANT 0, none of them, has to pass.
  *
  * mutant 1, either: the park looks first and then stores its mark without compare
  * mutant 2, deadlock: whether to ring is decided by a load of its own before the push
@@ -35,8 +36,8 @@
  * mutant 9, assertion: the detach does not take what was pushed last
  * mutant 10, deadlock: the park does not look at what it reaped on its way
  * mutant 11, either: the next thread sets the count of ringers to 0
- * mutant 12, deadlock: who wakes the owner for nothing does not ring
- * mutant 13, either: who wakes the owner for nothing does not count as ringer
+ * mutant 12, deadlock: a thread that wakes the owner for nothing does not ring
+ * mutant 13, either: a thread that wakes the owner for nothing does not count as ringer
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -64,13 +65,13 @@ bool ring_closed = false;
 byte disturbances = 1;     /* how often a sleep may end without a reason */
 
 bool in_flight = true;     /* the owner's own operation */
-bool completed = false;    /* it has: seen by whoever reaps */
-bool runnable = false;     /* who waited for it is */
+bool completed = false;    /* it has completed: seen by the reaper */
+bool runnable = false;     /* the tasklet that waited for it is runnable */
 
 bool delivered[NODES + 1];
 bool refused[NODES + 1];
 byte last[PRODUCERS];
-byte n_settled = 0; /* of both kinds */
+byte n_settled = 0; /* nodes of both kinds */
 
 inline ring_doorbell(mark)
 {
@@ -171,7 +172,7 @@ proctype producer(byte me)
 	od
 }
 
-/* Two steps, as the mark may have gone and come again. */
+/* Two steps, because the mark may have gone and come again. */
 proctype waker()
 {
 	byte mark;
@@ -195,7 +196,7 @@ proctype waker()
 	fi
 }
 
-/* The nodes taken are the owner's alone, so this is one step for the others. */
+/* The nodes taken belong to the owner alone: for the others this is one step. */
 inline deliver()
 {
 	d_step {
@@ -264,7 +265,7 @@ inline announce(mark)
 #endif
 }
 
-/* Takes what is in the ring; its own thread is the only one to look. */
+/* Takes what is in the ring. Only the ring's own thread looks there. */
 inline reap()
 {
 	d_step {
@@ -280,7 +281,7 @@ inline reap()
 
 inline sleep_on_futex()
 {
-	/* futex_wait: compare and queue are one step for the wakers. */
+	/* futex_wait: for the wakers, compare and queue are one step. */
 	d_step {
 #if MUTANT == 3
 		on_futex = true
@@ -312,7 +313,7 @@ inline sleep_in_ring()
 inline park()
 {
 	if
-	:: reap() /* it spun, or handed in what was queued */
+	:: reap() /* it spun, or submitted what was queued */
 	:: skip
 	fi;
 #if MUTANT == 10
@@ -368,7 +369,7 @@ proctype owner()
 	bool up;
 
 	thread();
-	/* The next one attaches, and has the same scheduler. */
+	/* The next thread attaches, and has the same scheduler. */
 	d_step {
 		ring_closed = false;
 		entry = false

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The gate of a file: quick transfers against slow ones, of lib/position.c
+ * The gate of a file: quick transfers against slow ones, of lib/io/position.c
  * [position.1].
  *
- * One word counts both. Two threads try quickly, twice each, and become slow if
- * they find a slow one; two slow ones come besides. A slow one at work holds the
- * lock of the position for as long as it likes.
+ * One word counts both kinds. Two threads try quickly, twice each, and become slow
+ * if they find a slow transfer; there are two slow ones besides. A slow transfer at
+ * work holds the lock of the position for as long as it likes.
  *
- * Checked: no quick one ever finds the lock in the hands of a slow one, for it
- * would wait; all come to their end.
+ * Checked: no quick transfer ever finds the lock held by a slow one, because it
+ * would have to wait; all come to their end.
  *
  * mutant 1, assertion: a quick one looks first and counts itself in after that
  * mutant 2, assertion: a slow one does not let the quick ones end
@@ -28,7 +28,7 @@ bool held_slowly = false; /* the lock of the position */
 inline move_slowly()
 {
 #if MUTANT != 3
-	slow++; /* with the step of whoever submits it */
+	slow++; /* in the step of its submitter */
 #endif
 #if MUTANT != 2
 	quick == 0;

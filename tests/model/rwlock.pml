@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A read-write lock: lib/rwlock.c, on top of what sync.pml shows.
+ * A read-write lock: lib/sync/rwlock.c, on top of what sync.pml shows.
  *
- * The word is, in parts that change together, whether a writer holds it, how many
- * readers do, and whether somebody is queued. Readers go by one step on the word,
- * without the guard, as long as one is left or nobody waits. The last holder to go
- * while somebody waits takes the guard, looks again, and lets in from the front who
- * can be: a writer, or all readers up to the next writer. Who calls off does the
- * same, because readers may have waited for nothing but the writer that was in
- * front of them.
+ * The word says, in parts that change together, whether a writer holds the lock,
+ * how many readers hold it, and whether somebody is queued. A reader leaves by one
+ * step on the word, without the guard, as long as another reader is left or nobody
+ * waits. If somebody waits, the last holder to leave takes the guard, looks again,
+ * and lets in from the front: a writer, or all readers up to the next writer. A
+ * waiter that calls off does the same, because readers may have waited only for the
+ * writer that was in front of them.
  *
  * Four threads, of which one to three write, lock it once; one of them may call off
  * whenever it waits.
  *
  * Checked: a writer is alone; a waiter is touched only while it is there; while no
  * guard is held, the word says that somebody is queued if and only if that is so,
- * and the one in front cannot be let in; all come to their end.
+ * and the first in the queue cannot be let in; all come to their end.
  *
- * mutant 1, assertion: who calls off lets nobody in
- * mutant 2, either: who lets a reader in does not notice that another one has gone meanwhile
+ * mutant 1, assertion: a call-off lets nobody in
+ * mutant 2, either: letting a reader in does not notice that another one has left meanwhile
  * mutant 3, assertion: a reader that comes does not look whether somebody is queued
  * mutant 4, assertion: the last holder does not look again under the guard
- * mutant 5, assertion: the last holder to go lets one reader in and leaves those behind it
- * mutant 6, either: the last holder goes without the guard, though somebody is queued
+ * mutant 5, assertion: the last holder to leave lets one reader in and leaves those behind it
+ * mutant 6, either: the last holder leaves without the guard, though somebody is queued
  * mutant 7, assertion: a writer is let in while a reader is left
  */
 #ifndef MUTANT
@@ -44,9 +44,9 @@ bool linked[THREADS];
 bool writes[THREADS];
 bool inside[THREADS]; /* the waiter is on this thread's stack */
 bool woken[THREADS];
-bool may_call_off = true; /* of all, one and once */
+bool may_call_off = true; /* one of all threads, once */
 
-byte n_reading = 0, n_writing = 0; /* who believes to hold it */
+byte n_reading = 0, n_writing = 0; /* how many believe to hold it */
 
 #if MUTANT == 7
 #define CAN_BE_LET_IN(t) (!writer)
@@ -113,7 +113,7 @@ inline take()
 	}
 }
 
-/* Takes it, or sets the bit of a word that cannot be taken, in one step. */
+/* In one step: takes it, or sets the bit of a word that cannot be taken. */
 inline take_or_say_waited()
 {
 	atomic {
@@ -125,7 +125,7 @@ inline take_or_say_waited()
 	}
 }
 
-/* From the front, as far as it goes. Guarded. */
+/* Lets in from the front, as far as possible. Guarded. */
 inline let_in()
 {
 	do
@@ -260,7 +260,8 @@ inline lock()
 	fi
 }
 
-/* One compare-exchange; not if it is the last while somebody is queued. */
+/* One compare-exchange. Does nothing for the last holder while somebody is
+ * queued. */
 inline go()
 {
 	d_step {

@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Selections against each other, a plain sender, and a close: lib/select.c
+ * Selections against each other, a plain sender, and a close: lib/channel/select.c
  * [select.1].
  *
- * Three selections on the same two channels, which name them in different orders:
- * one receives from both, one sends on both, and one does either, or receives
- * from one and sends on the other. Each locks both channels in the order of their
- * addresses, and either carries one of the ready cases out, or leaves a waiter in
- * both and blocks. One compare-exchange on `chosen`, under a channel's lock, is the
- * claim; the winner takes the other case out, one lock at a time, and then wakes.
- * Each may be called off at any time when it waits. A fourth thread sends once on
- * the second channel, or closes it.
+ * Three selections use the same two channels, which they name in different orders.
+ * One receives from both, one sends on both, and one does either, or receives from
+ * one and sends on the other. Each locks both channels in the order of their
+ * addresses. Then it carries out one of the ready cases, or leaves a waiter in both
+ * channels and blocks. One compare-exchange on `chosen`, under a channel's lock, is
+ * the claim. The winner takes the other case out, one lock at a time, and then
+ * wakes. Each selection may be called off at any time while it waits. A fourth
+ * thread sends once on the second channel, or closes it.
  *
  * Checked: an element is received once if its send said so, and never if it did
  * not; only the chosen case is written to; a waiter and its selection are touched
- * only while the owner is inside the call; who was claimed is woken; a sender and
- * a receiver that could serve each other never both stay; nor does a receiver of a
- * closed channel; all come to their end.
+ * only while the owner is inside the call; a selection that was claimed is woken; a
+ * sender and a receiver that could serve each other never both stay, nor does a
+ * receiver of a closed channel; all come to their end.
  *
  * mutant 1, deadlock: the locks are taken in the order of the cases
  * mutant 2, either: the claim is a look and a store, no compare-exchange
  * mutant 3, assertion: the winner wakes first and withdraws after it
  * mutant 4, assertion: the element is written before the claim has been won
- * mutant 5, assertion: who is called off returns and leaves its waiters
- * mutant 6, assertion: after a lost claim one queues without another look
+ * mutant 5, assertion: a selection that is called off returns and leaves its waiters
+ * mutant 6, assertion: after a lost claim a selection queues without another look
  * mutant 7, either: close takes a case out without a claim
  * mutant 8, assertion: the winner withdraws without the lock
- * mutant 9, assertion: who comes too late to call off does not await the wake
- * mutant 10, assertion: the claim is made when the lock has been let go
+ * mutant 9, assertion: a selection that is too late to call off does not await the wake
+ * mutant 10, assertion: the claim is made when the lock has been released
  * mutant 11, assertion: looking and queueing are two sections of the locks
  * mutant 12, assertion: close passes over the cases of selections
  * mutant 13, assertion: calling off looks at `chosen` and then stores
@@ -84,7 +84,7 @@ inline unlock(at)
 	}
 }
 
-/* Whoever looks at a queue touches what is in it. */
+/* A look at a queue touches what is in it. */
 inline touch(at)
 {
 	assert(!queued[NODE(0, at)] || inside[0]);
@@ -152,7 +152,7 @@ inline withdraw(who, at)
 #endif
 }
 
-/* The case that was claimed is not in its queue any more. */
+/* The claimed case is not in its queue any more. */
 inline settle_and_wake(from)
 {
 #if MUTANT != 3
@@ -167,7 +167,7 @@ inline settle_and_wake(from)
 #endif
 }
 
-/* With the lock held, of which it lets go. Not `went`: nothing was ready. */
+/* Called with the lock held; releases it. If not `went`, nothing was ready. */
 inline pass(at, gives)
 {
 	went = false;
@@ -340,7 +340,7 @@ proctype Send()
 	fi
 }
 
-/* Whom it has claimed it wakes one after the other, without the lock. */
+/* It claims under the lock, and wakes one after the other without the lock. */
 proctype Close()
 {
 	byte me = PLAIN, peer;

@@ -1,37 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A mutex whose last user frees it, and a condition that is freed after a
- * broadcast: lib/sync.c, lib/mutex.c, lib/condition.c.
+ * broadcast: lib/sync/sync.c, lib/sync/mutex.c, lib/sync/condition.c.
  *
- * The mutex is a word, here in two parts that change together: who holds it, and
- * whether it is waited for; and a queue, which changes under a guard that is not
- * part of it. Who gives it back does so by one step on the word; while it is waited
- * for, it unlinks the oldest under the guard, writes into the word that this one
- * holds it, lets the guard go and wakes it. Who waits may call off under the guard,
- * if it is still linked.
+ * The mutex is a word and a queue. The word is here in two parts that change
+ * together: who holds the mutex, and whether it is waited for. The queue changes
+ * under a guard that is not part of the mutex. An unlock gives the mutex back by
+ * one step on the word. If it is waited for, the unlock takes the guard, unlinks
+ * the oldest waiter, writes into the word that this one holds it, releases the
+ * guard, and wakes the waiter. A waiter may call off under the guard, if it is
+ * still linked.
  *
- * Three threads lock it, each may call off once and tries again, and in it count
- * down the references. The one that comes to 0 unlocks, and frees it.
+ * Three threads lock the mutex; each may call off once and tries again. With the
+ * mutex held, each counts the references down. The thread that comes to 0 unlocks
+ * the mutex and frees it.
  *
- * Checked: two never hold it; nobody touches it after it has been freed, nor a
- * waiter after its owner has gone; while no guard is held, the word says that it
- * is waited for if and only if somebody is queued; all come to their end.
+ * Checked: two threads never hold it; nobody touches it after it has been freed,
+ * nor a waiter after its owner has gone; while no guard is held, the word says that
+ * it is waited for if and only if somebody is queued; all come to their end.
  *
- * In the other part one waits on a condition, and may call off, while another one
+ * In the other part a thread waits on a condition, and may call off, while another
  * broadcasts and then frees the condition.
  *
  * mutant 1, assertion: unlock looks at the mutex after the step that gave it back
  * mutant 2, assertion: unlock looks at the mutex after the wake
- * mutant 3, assertion: who calls off does not look whether it is still linked
- * mutant 4, deadlock: who must wait does not look under the guard whether it is free by now
+ * mutant 3, assertion: a call-off does not look whether its waiter is still linked
+ * mutant 4, deadlock: a thread that must wait does not look under the guard whether it is free by now
  * mutant 5, assertion: the last to call off leaves the word as it is
  * mutant 6, assertion: it is handed over without a word of those who still wait
- * mutant 7, assertion: the word says that it is waited for, and the guard is let go before the link
- * mutant 8, either: who is too late to call off does not wait for its wake
+ * mutant 7, assertion: the word says that it is waited for, and the guard is released before the link
+ * mutant 8, either: a thread that is too late to call off does not wait for its wake
  * mutant 9, assertion: unlock touches the waiter after the wake
  * mutant 10, either: unlock frees a mutex that is waited for, instead of handing it over
- * mutant 11, assertion: who calls off looks at the condition before it knows that it is linked
- * mutant 12, assertion: a broadcast lets the guard go, wakes, and then writes to the condition
+ * mutant 11, assertion: a call-off looks at the condition before it knows that it is linked
+ * mutant 12, assertion: a broadcast releases the guard, wakes, and then writes to the condition
  */
 #ifndef MUTANT
 #define MUTANT 0
@@ -129,7 +131,7 @@ inline say_waited()
 	}
 }
 
-/* Under the guard; until one of the two goes. */
+/* Under the guard; tries until one of the two succeeds. */
 inline take_or_say_waited()
 {
 	must_wait = false;
@@ -326,7 +328,7 @@ proctype user(byte me)
 /* --- the condition --- */
 
 bool c_linked = false, c_freed = false, c_woken = false;
-bool c_was_linked = false; /* that is what the other one's mutex says */
+bool c_was_linked = false; /* as the other thread knows by the mutex */
 
 proctype waiter()
 {
@@ -385,7 +387,7 @@ proctype broadcaster()
 #endif
 }
 
-/* Who may, once nobody is linked. */
+/* The thread that may free the condition once nobody is linked. */
 proctype freer()
 {
 	c_freed = true

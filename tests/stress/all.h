@@ -4,6 +4,8 @@
  *
  *	all_books.c     the books of a round, what calls may return, the log
  *	all_tasklets.c  tasklets, what they do to each other, groups, callbacks
+ *	all_flies.c     very many short tasklets, and quick talk of them
+ *	all_wakes.c     pings, and who sleeps though something is due
  *	all_channels.c  channels and tokens, locks
  *	all_io.c        descriptors and bytes
  *	all_process.c   threads that come and go, fork and exec, offloading
@@ -21,6 +23,8 @@ enum {
 	MOST_TOKENS = 1 << 15,
 	MOST_UNITS = 1 << 15,
 	MOST_CONDUITS = 128,
+	MOST_FLIES = 1 << 17,
+	MOST_KNOWN_FLIES = 1 << 12,
 	SLOTS = 6,    /* channels at a time */
 	HANDLES = 48, /* in the table that all can see */
 	STREAMS = 64,
@@ -62,6 +66,7 @@ struct log {
 /* Seen by the process that watches, too. */
 struct watched {
 	_Atomic(uint64_t) n_rounds, seed;
+	_Atomic(uint64_t) n_rescues, n_flies, n_pings, n_exits, n_drops;
 	_Atomic(const char *) stage;
 	_Atomic(bool) has_failed;
 	struct log logs[LOGS];
@@ -78,6 +83,7 @@ struct thread {
 	_Atomic(uint64_t) id; /* 0: not attached yet */
 	pthread_t pthread;
 	_Atomic(bool) is_leaving; /* ends with all that is left on it */
+	bool will_leave;          /* sooner or later */
 	_Atomic(bool) is_started;
 	_Atomic(bool) is_weft_thread;
 	_Atomic(int) n_alive;       /* lives spawned there and not ended */
@@ -85,10 +91,19 @@ struct thread {
 	struct random_state random; /* of its callbacks */
 	int trap_level;
 	int in_callback;
-	bool is_careful; /* has callbacks of its own */
 	int listener;
-	uint64_t address; /* of the listener */
+	_Atomic(uint64_t) address; /* of the listener */
 	struct log *log;
+	_Atomic(bool) may_exit; /* main only waits for a pthread_exit() */
+
+	/* all_wakes.c */
+	_Atomic(bool) takes_pings;
+	_Atomic(unsigned) n_pings;    /* whose calls have returned */
+	_Atomic(unsigned) n_answered; /* by the thread itself */
+	_Atomic(unsigned) n_notices;
+	weft_semaphore semaphore;
+	weft_tasklet answerers[2];
+	_Atomic(int64_t) due; /* when main has to go on; 0: not known */
 };
 
 enum kind {
@@ -99,7 +114,7 @@ enum kind {
 /* What is known of one tasklet. */
 struct life {
 	unsigned number;
-	enum kind kind;
+	_Atomic(enum kind) kind;
 	struct thread *thread;
 	weft_group *group; /* that it is a member of */
 	weft_tasklet handle;
@@ -107,8 +122,19 @@ struct life {
 	_Atomic(unsigned) n_started, n_ended, n_dropped, n_reported;
 	_Atomic(unsigned) n_deferred, n_undone;
 	_Atomic(bool) was_hit;
+	_Atomic(int64_t) due; /* when it has to go on; 0: not known */
 	bool own_fpu;
 	bool fails;
+	bool has_drop;
+};
+
+/* One of very many. */
+struct fly {
+	_Atomic(uint8_t) n_ran, n_dropped;
+	_Atomic(uint8_t) is_spawned;
+	uint8_t thread;
+	bool is_known;    /* anybody may kill it */
+	bool is_expected; /* counted among the pings */
 };
 
 /* Who acts: a tasklet, or a callback. */
@@ -118,13 +144,15 @@ struct actor {
 	struct random_state random;
 	int n_scopes, n_shields;
 	bool has_block_trap;
+	bool is_main; /* outside of callbacks */
 	int depth;
 };
 
 /* A channel's books; the channel itself may be gone. */
 struct conduit {
 	weft_channel *channel;
-	size_t size;            /* of an element */
+	size_t size; /* of an element */
+	bool is_unbounded;
 	_Atomic(bool) may_lose; /* it was seen without a drop function */
 	_Atomic(unsigned) n_sent, n_received, n_dropped; /* without tokens */
 };
@@ -140,7 +168,7 @@ struct unit {
 
 struct stream {
 	_Atomic(int) ends[2]; /* read from the first; -1: closed */
-	struct thread *owners[2];
+	_Atomic(struct thread *) owners[2];
 	bool is_pipe;
 	_Atomic(bool) was_cut;
 };
@@ -150,7 +178,9 @@ struct round {
 	unsigned weights[64]; /* of the acts */
 	unsigned n_workers, n_steps, most_lives;
 	unsigned innocence; /* out of 8 spawns */
-	bool mains_are_known, has_handler, has_exits;
+	bool mains_are_known, has_handler, has_exits, has_signals;
+	/* A tasklet has called pthread_exit(): what main had been given is lost. */
+	_Atomic(bool) was_left;
 	_Atomic(unsigned) n_threads;
 	struct thread threads[MOST_THREADS];
 	struct life lives[MOST_LIVES];
@@ -167,6 +197,14 @@ struct round {
 	_Atomic(unsigned) n_tokens;
 	struct conduit conduits[MOST_CONDUITS];
 	_Atomic(unsigned) n_conduits;
+
+	struct fly flies[MOST_FLIES];
+	_Atomic(unsigned) n_flies, n_known_flies;
+	struct {
+		_Atomic(bool) is_there;
+		unsigned thread;
+		weft_tasklet handle;
+	} known_flies[MOST_KNOWN_FLIES];
 
 	struct unit units[MOST_UNITS];
 	_Atomic(unsigned) n_units;
@@ -189,10 +227,20 @@ uint64_t log_call(const struct actor *a, const char *call, int64_t argument);
 
 void log_return(const struct actor *a, uint64_t number, int64_t result);
 
+/* Of something that is not one call. */
+static inline void note_call(const struct actor *a, const char *what,
+			     int64_t argument)
+{
+	log_return(a, log_call(a, what, argument), 0);
+}
+
 /* Ends the round unless @rc is above or equal 0, or among @allowed, which a 0 ends,
  * or, if @blocks, what any blocking call may return to @a. */
 void judge(const struct actor *a, const char *call, int64_t rc, bool blocks,
 	   const int *allowed);
+
+/* Of a blocking call: in a callback it fails, whatever else there is to say. */
+void judge_callback(const struct actor *a, const char *call, int64_t rc);
 
 #define LOGGED(a, argument, call)                                           \
 	({                                                                  \
@@ -205,6 +253,7 @@ void judge(const struct actor *a, const char *call, int64_t rc, bool blocks,
 #define BLOCKING(a, argument, call, ...)                     \
 	({                                                   \
 		int64_t result_ = LOGGED(a, argument, call); \
+		judge_callback(a, #call, result_);           \
 		judge(a, #call, result_, true,               \
 		      (const int[]){ __VA_ARGS__, 0 });      \
 		result_;                                     \
@@ -221,6 +270,8 @@ void judge(const struct actor *a, const char *call, int64_t rc, bool blocks,
 /* Opens and closes the books. */
 void open_books(uint64_t seed);
 void audit(void);
+/* Of memory, after a round; @may_leak: somebody was given up. */
+void check_memory(bool may_leak);
 
 /* Whether @a may do what would switch and waits for whatever happens. */
 static inline bool is_free(const struct actor *a)
@@ -265,6 +316,14 @@ int act_nest(struct actor *a);
 int act_group(struct actor *a);
 int act_shared_group(struct actor *a);
 int act_callbacks(struct actor *a);
+weft_group *some_group(struct random_state *r);
+/* A handle that somebody made known, its life's number if it has one. @newest: the
+ * last one of some thread. */
+weft_tasklet look_up(struct random_state *r, struct life **life);
+weft_tasklet look_up_newest(unsigned thread, struct life **life);
+void note_hit(struct life *l);
+/* What a signal's handler does. */
+void notify_somebody(void);
 void publish(struct random_state *r, weft_tasklet t, unsigned number);
 void forget_handles(void);
 void open_groups(void);
@@ -277,6 +336,25 @@ void begin_life(struct life *me);
 bool kill_all(struct actor *a, const struct thread *t);
 bool has_innocents(const struct thread *t);
 void control_from_callback(struct actor *a);
+
+/* all_flies.c */
+int act_flies(struct actor *a);
+int act_pester(struct actor *a);
+bool kill_flies(struct actor *a, const struct thread *of);
+void audit_flies(void);
+
+/* all_wakes.c */
+int act_ping(struct actor *a);
+void take_pings(struct thread *t);
+void end_pings(struct actor *a);
+void note_ping(struct thread *t);
+void note_answer(struct thread *t);
+/* Ends the round if a thread sleeps though something was handed in to it. */
+void look_for_lost_wakes(void);
+/* Whether a main tasklet or an innocent one sleeps though its time has come. */
+bool is_somebody_due(void);
+/* Says when @a has to go on, and returns what was said before. */
+int64_t set_due(const struct actor *a, int64_t when);
 
 /* all_channels.c */
 int act_send(struct actor *a);

@@ -6,6 +6,8 @@
  * Nothing here may order what threads do more than the library does, or races in
  * it would be hidden: counters are relaxed, and each thread has a log of its own.
  */
+#include <malloc.h>
+
 #include "all.h"
 
 struct watched *watched;
@@ -22,7 +24,7 @@ static struct log *my_log(void)
 
 static bool is_of_main(const struct actor *a)
 {
-	return a && !a->life && !a->thread->in_callback;
+	return a && a->is_main && !a->thread->in_callback;
 }
 
 /* A child of fork() keeps no log. */
@@ -162,24 +164,28 @@ static bool is_raised(int64_t rc)
 	return rc <= -RAISED_FIRST && rc >= -RAISED_LAST;
 }
 
+static bool is_leaving(const struct thread *t)
+{
+	return atomic_load_explicit(&t->is_leaving, memory_order_relaxed);
+}
+
 /* Whether somebody may kill or raise on @a, or end its thread. */
 static bool is_fair_game(const struct actor *a)
 {
 	if (!a->life)
 		return now.mains_are_known;
-	return a->life->kind == VICTIM ||
-	       atomic_load_explicit(&a->thread->is_leaving,
-				    memory_order_relaxed);
+	return a->life->kind == VICTIM || is_leaving(a->thread);
 }
 
 static bool any_blocking_call_may(const struct actor *a, int64_t rc)
 {
 	const struct thread *t = a->thread;
 
-	/* A callback acts in the place of whoever runs: anything may be. */
 	if (t->in_callback)
-		return rc == -ECANCELED || is_raised(rc) || rc == -ETIMEDOUT ||
-		       rc == -EAGAIN || rc == -EPERM;
+		return rc == -EPERM;
+	/* At the end of a thread what is shielded is cancelled at last. */
+	if (rc == -ECANCELED && a->n_shields && is_leaving(a->thread))
+		return true;
 	if (rc == -ECANCELED || is_raised(rc))
 		return !a->n_shields && is_fair_game(a);
 	switch (-rc) {
@@ -192,6 +198,13 @@ static bool any_blocking_call_may(const struct actor *a, int64_t rc)
 	default:
 		return false;
 	}
+}
+
+void judge_callback(const struct actor *a, const char *call, int64_t rc)
+{
+	if (a->thread->in_callback && rc != -EPERM && !is_child)
+		wrong("%s returned %" PRId64 " in a callback of thread %u",
+		      call, rc, a->thread->index);
 }
 
 void judge(const struct actor *a, const char *call, int64_t rc, bool blocks,
@@ -209,6 +222,11 @@ void judge(const struct actor *a, const char *call, int64_t rc, bool blocks,
 	      call, rc, a->life ? (int)a->life->number : -1, a->thread->index,
 	      a->n_scopes, a->n_shields, a->has_block_trap,
 	      a->thread->trap_level, a->thread->in_callback);
+}
+
+static unsigned least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
 }
 
 /* --- spawning and closing --- */
@@ -271,6 +289,10 @@ void open_books(uint64_t seed)
 	memset(now.lives, 0, sizeof now.lives);
 	memset(now.conduits, 0, sizeof now.conduits);
 	memset(now.streams, 0, sizeof now.streams);
+	memset(now.flies, 0,
+	       least(now.n_flies, MOST_FLIES) * sizeof *now.flies);
+	memset(now.known_flies, 0, sizeof now.known_flies);
+	now.n_flies = now.n_known_flies = 0;
 	now.n_threads = now.n_lives = now.n_tokens = now.n_units = 0;
 	now.n_conduits = now.n_streams = now.n_finished = now.n_spawning = 0;
 	now.is_closing = now.is_sealed = now.is_over = false;
@@ -278,6 +300,63 @@ void open_books(uint64_t seed)
 	atomic_store(&watched->seed, seed);
 	memset(watched->logs, 0, sizeof watched->logs);
 	memset(watched->of_lives, 0, sizeof watched->of_lives);
+}
+
+/* --- memory --- */
+
+/* What a process has settles in its first rounds: caches have grown to what the
+ * busiest of them needs. From then on it may grow by no more than these, however
+ * many rounds there are; but for what is left on the stacks of those who are given
+ * up. */
+enum {
+	SETTLING_ROUNDS = 40,
+	MORE_HEAP = 512 * 1024,
+	MORE_RESIDENT = 8 * 1024 * 1024
+};
+
+struct growth {
+	const char *what;
+	long last, settled, most;
+};
+
+static void check_growth(struct growth *g, long bytes, unsigned n_rounds,
+			 bool may_leak)
+{
+	if (n_rounds <= SETTLING_ROUNDS) {
+		if (bytes > g->settled)
+			g->settled = bytes;
+	} else if (may_leak && bytes > g->last) {
+		g->settled += bytes - g->last;
+	} else if (bytes > g->settled + g->most) {
+		wrong("%s: %ld bytes after %u rounds, %ld after %d", g->what,
+		      bytes, n_rounds, g->settled, SETTLING_ROUNDS);
+	}
+	g->last = bytes;
+}
+
+static long resident_bytes(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	long total, resident;
+
+	if (!f || fscanf(f, "%ld %ld", &total, &resident) != 2)
+		wrong("/proc/self/statm: %s", strerror(errno));
+	fclose(f);
+	return resident * sysconf(_SC_PAGESIZE);
+}
+
+void check_memory(bool may_leak)
+{
+	static struct growth heap = { .what = "the heap", .most = MORE_HEAP };
+	static struct growth resident = { .what = "resident memory",
+					  .most = MORE_RESIDENT };
+	static unsigned n_rounds;
+
+	if (!has_memory_to_itself())
+		return;
+	n_rounds++;
+	check_growth(&heap, (long)mallinfo2().uordblks, n_rounds, may_leak);
+	check_growth(&resident, resident_bytes(), n_rounds, may_leak);
 }
 
 /* --- the audit, when all threads have ended --- */
@@ -307,6 +386,10 @@ static void audit_life(const struct life *l)
 	if (!leaves && is_given_up(l))
 		wrong("%s %u of thread %u never came to its end", kind,
 		      l->number, l->thread->index);
+	if (l->has_drop && l->n_started + l->n_dropped != 1)
+		wrong("%s %u of thread %u ran %u times and was dropped %u times",
+		      kind, l->number, l->thread->index, l->n_started,
+		      l->n_dropped);
 	if (!leaves && !l->n_started && !l->was_hit && !l->group)
 		wrong("%s %u of thread %u never ran, and nobody killed it",
 		      kind, l->number, l->thread->index);
@@ -355,19 +438,15 @@ static void audit_unit(unsigned i, bool may_lose)
 		wrong("bytes %u of stream %u are lost", i, u->stream);
 }
 
-static unsigned least(unsigned a, unsigned b)
-{
-	return a < b ? a : b;
-}
-
 void audit(void)
 {
-	unsigned n_given_up = 0;
+	unsigned n_given_up = now.was_left;
 
 	for (unsigned i = 0; i < least(now.n_lives, MOST_LIVES); i++) {
 		audit_life(&now.lives[i]);
 		n_given_up += is_given_up(&now.lives[i]);
 	}
+	audit_flies();
 	for (unsigned i = 0; i < least(now.n_tokens, MOST_TOKENS); i++)
 		audit_token(i, n_given_up);
 	for (unsigned i = 0; i < least(now.n_conduits, MOST_CONDUITS); i++)
@@ -375,4 +454,5 @@ void audit(void)
 	for (unsigned i = 0; i < least(now.n_units, MOST_UNITS); i++)
 		audit_unit(i, n_given_up);
 	check_descriptors(n_given_up);
+	check_memory(n_given_up);
 }

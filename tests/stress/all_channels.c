@@ -102,6 +102,7 @@ static struct conduit *new_conduit(struct random_state *r)
 	static const size_t sizes[] = { 0, 1, 4, 8, 8, 8, 24, LARGEST };
 	unsigned n = atomic_fetch_add(&now.n_conduits, 1);
 	struct conduit *c;
+	size_t capacity;
 
 	if (n >= MOST_CONDUITS) {
 		atomic_fetch_sub(&now.n_conduits, 1);
@@ -109,8 +110,10 @@ static struct conduit *new_conduit(struct random_state *r)
 	}
 	c = &now.conduits[n];
 	c->size = sizes[random_below(r, N_ELEMENTS(sizes))];
-	c->channel = weft_channel_new(
-		c->size, random_one_in(r, 2) ? 0 : random_between(r, 1, 9));
+	c->is_unbounded = random_one_in(r, 5);
+	capacity = random_one_in(r, 2) ? 0 : random_between(r, 1, 9);
+	c->channel = weft_channel_new(c->size, c->is_unbounded ? WEFT_UNBOUNDED
+							       : capacity);
 	if (!c->channel)
 		wrong("weft_channel_new: %s", strerror(errno));
 	weft_channel_set_drop(c->channel, on_drop, c);
@@ -193,6 +196,8 @@ int act_send(struct actor *a)
 		rc = BLOCKING(a, index_of(c),
 			      weft_channel_send(c->channel, element), -EPIPE);
 		settle(c, token, rc == 0);
+		if (rc == -EAGAIN && c->is_unbounded)
+			wrong("a send to an unbounded channel would wait");
 	}
 	give_back(c);
 	return (int)rc;
@@ -205,6 +210,7 @@ int act_receive(struct actor *a)
 	int64_t rc;
 
 	rc = LOGGED(a, index_of(c), weft_channel_receive(c->channel, element));
+	judge_callback(a, "weft_channel_receive", rc);
 	judge_receive(a, "weft_channel_receive", rc, true);
 	if (!rc)
 		take(c, element, false);
@@ -228,7 +234,8 @@ int act_try(struct actor *a)
 	} else if (make_token(c, element, &token)) {
 		rc = PLAIN(a, index_of(c),
 			   weft_channel_try_send(c->channel, element), -EPIPE,
-			   -EAGAIN, is_free(a) ? -EPIPE : -EPERM);
+			   c->is_unbounded ? -EPIPE : -EAGAIN,
+			   is_free(a) ? -EPIPE : -EPERM);
 		settle(c, token, rc == 0);
 	}
 	give_back(c);
@@ -258,6 +265,7 @@ static int64_t receive_many(struct actor *a, struct conduit *c)
 
 	rc = LOGGED(a, index_of(c),
 		    weft_channel_receive_many(c->channel, elements, MOST_MANY));
+	judge_callback(a, "weft_channel_receive_many", rc);
 	judge_receive(a, "weft_channel_receive_many", rc, true);
 	for (int64_t i = 0; i < rc; i++)
 		take(c, elements + (size_t)i * c->size, false);
@@ -405,9 +413,12 @@ static struct {
 	bool is_written;
 } locks[LOCKS];
 
-/* Holds something for a while. */
+/* Holds something for a while; not where the holder can be given up meanwhile, with
+ * its thread, since others would wait for ever. */
 static void dwell(struct actor *a)
 {
+	if (a->thread->will_leave)
+		return;
 	if (random_one_in(&a->random, 4))
 		BLOCKING(a, 0, weft_sleep(30 * WEFT_MICROSECOND), 0);
 	else if (random_one_in(&a->random, 2))
@@ -447,7 +458,7 @@ int act_mutex(struct actor *a)
 int act_condition(struct actor *a)
 {
 	unsigned i = random_below(&a->random, LOCKS);
-	int64_t rc;
+	int64_t rc, due;
 
 	if (random_one_in(&a->random, 3)) {
 		PLAIN(a, i, weft_condition_signal(&locks[i].condition), 0);
@@ -463,9 +474,11 @@ int act_condition(struct actor *a)
 	if (rc)
 		return (int)rc;
 	be_alone(a, &locks[i].under_mutex);
+	due = set_due(a, 0); /* it has to have the mutex again */
 	rc = BLOCKING(a, i,
 		      weft_condition_wait(&locks[i].condition, &locks[i].mutex),
 		      0);
+	set_due(a, due);
 	be_alone(a, &locks[i].under_mutex);
 	PLAIN(a, i, weft_mutex_unlock(&locks[i].mutex), 0);
 	return (int)rc;

@@ -42,10 +42,14 @@ void untrack(int fd)
 
 static void close_tracked(struct actor *a, int fd)
 {
+	int64_t due;
+
 	if (is_child)
 		return;
 	untrack(fd);
+	due = set_due(a, 0); /* it closes, whatever happens */
 	PLAIN(a, fd, weft_close(fd), 0);
+	set_due(a, due);
 }
 
 /* --- streams --- */
@@ -72,7 +76,7 @@ static unsigned index_of(const struct stream *s)
 
 static uint16_t writer_of(const struct actor *a)
 {
-	if (a->thread->in_callback)
+	if (!a->life && !a->is_main)
 		return CALLBACK_WRITER;
 	return (uint16_t)(a->life ? a->life->number
 				  : MOST_LIVES + a->thread->index);
@@ -212,7 +216,8 @@ static void open_stream(struct actor *a)
 		wrong("no descriptors: %s", strerror(errno));
 	for (int i = 0; i < 2; i++) {
 		atomic_store(&s->ends[i], track(ends[i]));
-		s->owners[i] = draw_owner(&a->random);
+		/* From here on it is known. */
+		atomic_store(&s->owners[i], draw_owner(&a->random));
 	}
 }
 

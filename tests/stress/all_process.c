@@ -16,7 +16,7 @@
 
 extern char **environ;
 
-enum { ALARM_SECONDS = 4 }; /* for a child that hangs */
+enum { ALARM_SECONDS = 20 }; /* for a child that hangs */
 
 /* --- guests: threads that end before the round does --- */
 
@@ -30,6 +30,7 @@ static int guest_of_weft(void *arg)
 	};
 
 	self = me->thread;
+	self->will_leave = true;
 	self->is_leaving = true;  /* weft_stop() ends it, at any time */
 	fesetround(FE_TONEAREST); /* a new thread has its starter's */
 	begin_life(me);
@@ -59,14 +60,17 @@ static int leave(void *arg)
 		(void)weft_schedule();
 	if (is_child)
 		return 0;
+	atomic_fetch_add_explicit(&watched->n_exits, 1, memory_order_relaxed);
+	now.was_left = true;
 	pthread_exit(NULL);
 }
 
 static void *guest_of_posix(void *arg)
 {
-	struct actor a = { .thread = arg };
+	struct actor a = { .thread = arg, .is_main = true };
 
 	self = arg;
+	self->will_leave = true;
 	fesetround(FE_TONEAREST);
 	a.random = random_stream(now.seed, 6000 + self->index);
 	self->id = weft_thread_id();
@@ -75,7 +79,8 @@ static void *guest_of_posix(void *arg)
 	while (is_child)
 		(void)weft_sleep_until(WEFT_FOREVER);
 	self->is_leaving = true;
-	if (now.has_exits && random_one_in(&a.random, 3)) {
+	if (now.has_exits && random_one_in(&a.random, 2)) {
+		self->may_exit = true;
 		weft_spawn(leave, NULL);
 		while (true)
 			LOGGED(&a, 0, weft_run());
@@ -179,8 +184,10 @@ static int help(void *arg)
 int act_offload(struct actor *a)
 {
 	unsigned kind = random_below(&a->random, 6);
+	int64_t due = set_due(a, 0); /* a function that runs is waited for */
 	int64_t rc = BLOCKING(a, kind, weft_offload(help, &kind), 0);
 
+	set_due(a, due);
 	if (rc >= 0 && rc != kind + 1 && !is_child)
 		wrong("offloading gave %" PRId64, rc);
 	return rc < 0 ? (int)rc : 0;
@@ -254,6 +261,7 @@ static _Noreturn void be_child(void)
 	alarm(ALARM_SECONDS);
 	weft_set_schedule_callback(NULL, NULL);
 	weft_set_channel_callback(NULL, NULL);
+	weft_set_park_callback(NULL, NULL);
 	weft_shield_begin();
 	see_others_in_child();
 	work_in_child();
@@ -279,7 +287,8 @@ int act_fork(struct actor *a)
 
 	/* ThreadSanitizer has no room for a child of several threads, and
 	 * AddressSanitizer's allocator may stay locked there. */
-	if (UNDER_TSAN || UNDER_ASAN || !is_free(a) || a->n_scopes)
+	if (UNDER_TSAN || UNDER_ASAN || !can_fork_with_threads() ||
+	    !is_free(a) || a->n_scopes)
 		return 0;
 	pid = fork();
 	if (pid == 0)
@@ -312,7 +321,8 @@ int act_exec(struct actor *a)
 	char *arguments[] = { path, option, number, NULL };
 	pid_t pid;
 
-	if (a->thread->in_callback)
+	/* An emulator makes a fork of it. */
+	if (a->thread->in_callback || !can_fork_with_threads())
 		return 0;
 	snprintf(number, sizeof number, "%u", n_inherited());
 	if (posix_spawn(&pid, path, NULL, NULL, arguments, environ))

@@ -16,6 +16,9 @@ static struct {
 	_Atomic(unsigned) number; /* of the life; NOBODY: a main tasklet */
 } table[HANDLES];
 
+/* The places of the last ones that threads have made known. */
+static _Atomic(unsigned) newest[MOST_WORKERS];
+
 static weft_group *groups[GROUPS];
 
 void publish(struct random_state *r, weft_tasklet t, unsigned number)
@@ -26,11 +29,12 @@ void publish(struct random_state *r, weft_tasklet t, unsigned number)
 	atomic_store_explicit(&table[i].task, t.task, memory_order_relaxed);
 	atomic_store_explicit(&table[i].number, number, memory_order_relaxed);
 	atomic_store_explicit(&table[i].id, t.id, memory_order_relaxed);
+	atomic_store_explicit(&newest[self->index % MOST_WORKERS], i,
+			      memory_order_relaxed);
 }
 
-static weft_tasklet look_up(struct random_state *r, struct life **life)
+static weft_tasklet read_place(unsigned i, struct life **life)
 {
-	unsigned i = random_below(r, HANDLES);
 	weft_tasklet t;
 	unsigned number;
 
@@ -43,12 +47,45 @@ static weft_tasklet look_up(struct random_state *r, struct life **life)
 	return t;
 }
 
+weft_tasklet look_up(struct random_state *r, struct life **life)
+{
+	return read_place(random_below(r, HANDLES), life);
+}
+
+weft_tasklet look_up_newest(unsigned thread, struct life **life)
+{
+	return read_place(
+		atomic_load_explicit(&newest[thread], memory_order_relaxed),
+		life);
+}
+
+/* By the clock, for a handler has no other random numbers. */
+void notify_somebody(void)
+{
+	struct life *l;
+
+	(void)weft_tasklet_notify(
+		read_place((unsigned)(weft_now() / 100 % HANDLES), &l));
+}
+
 void forget_handles(void)
 {
 	memset(table, 0, sizeof table);
+	memset(newest, 0, sizeof newest);
 }
 
 /* --- a life --- */
+
+static _Noreturn void exit_thread(struct actor *a)
+{
+	note_call(a, "pthread_exit", 0);
+	watched->of_lives[a->life->number].call = NULL;
+	atomic_fetch_add_explicit(&watched->n_exits, 1, memory_order_relaxed);
+	now.was_left = true;
+	pthread_exit(NULL);
+}
+
+static void act_as_handler(void);
 
 void begin_life(struct life *me)
 {
@@ -136,10 +173,32 @@ static int live(void *arg)
 		be_innocent(&a);
 	else
 		be_victim(&a);
+	/* The thread ends with all that is left on it. */
+	if (me->thread->may_exit && random_one_in(&a.random, 4))
+		exit_thread(&a);
 	result = end_life(me);
 	if (random_one_in(&a.random, 4))
 		weft_exit(result);
 	return result;
+}
+
+/* Shielded, on the tasklet itself, as a handler of errors is. */
+static void drop_life(void *arg)
+{
+	struct life *me = arg;
+
+	if (is_child)
+		return;
+	if (atomic_fetch_add(&me->n_dropped, 1) || me->n_started)
+		wrong("life %u was dropped and ran %u times", me->number,
+		      me->n_started);
+	atomic_fetch_add_explicit(&watched->n_drops, 1, memory_order_relaxed);
+	if (self != me->thread)
+		wrong("life %u was dropped by thread %d, not %u", me->number,
+		      self ? (int)self->index : -1, me->thread->index);
+	/* Else it may not be able to block. */
+	if (!me->thread->is_leaving && random_one_in(&self->random, 2))
+		act_as_handler();
 }
 
 struct life *new_life(struct actor *a, enum kind kind, struct thread *there,
@@ -161,6 +220,7 @@ struct life *new_life(struct actor *a, enum kind kind, struct thread *there,
 	l->group = g;
 	l->own_fpu = random_one_in(&a->random, 8);
 	l->fails = random_one_in(&a->random, 3);
+	l->has_drop = random_one_in(&a->random, 2);
 	return l;
 }
 
@@ -175,12 +235,13 @@ static weft_tasklet spawn_life(struct actor *a, struct life *l)
 		.thread = is_here && random_one_in(r, 2) ? 0 : l->thread->id,
 		.paused = l->kind == VICTIM && random_one_in(r, 8),
 		.own_fpu = l->own_fpu,
+		.drop = l->has_drop ? drop_life : NULL,
 	};
 	weft_tasklet t;
 
 	if (l->group)
 		t = weft_group_spawn_with(l->group, &options, live, l);
-	else if (is_here && !l->own_fpu && random_one_in(r, 2))
+	else if (is_here && !l->own_fpu && !l->has_drop && random_one_in(r, 2))
 		t = weft_spawn(live, l);
 	else
 		t = weft_spawn_with(&options, live, l);
@@ -237,7 +298,9 @@ bool has_innocents(const struct thread *t)
 	for (unsigned i = 0; i < n && i < MOST_LIVES; i++) {
 		const struct life *l = &now.lives[i];
 
-		if (l->thread == t && l->kind == INNOCENT && l->is_spawned &&
+		if (atomic_load_explicit(&l->is_spawned,
+					 memory_order_acquire) &&
+		    l->thread == t && l->kind == INNOCENT &&
 		    weft_tasklet_alive(l->handle))
 			return true;
 	}
@@ -247,14 +310,14 @@ bool has_innocents(const struct thread *t)
 bool kill_all(struct actor *a, const struct thread *t)
 {
 	unsigned n = now.n_lives;
-	bool found = false;
+	bool found = kill_flies(a, t);
 
 	for (unsigned i = 0; i < n && i < MOST_LIVES; i++) {
 		struct life *l = &now.lives[i];
 
-		if ((t && l->thread != t) || (a && l == a->life) ||
-		    !atomic_load_explicit(&l->is_spawned,
+		if (!atomic_load_explicit(&l->is_spawned,
 					  memory_order_acquire) ||
+		    (t && l->thread != t) || l == a->life ||
 		    !weft_tasklet_alive(l->handle))
 			continue;
 		found = true;
@@ -270,7 +333,7 @@ bool kill_all(struct actor *a, const struct thread *t)
 
 /* --- control --- */
 
-static void note_hit(struct life *l)
+void note_hit(struct life *l)
 {
 	if (l)
 		atomic_store_explicit(&l->was_hit, true, memory_order_relaxed);
@@ -278,7 +341,7 @@ static void note_hit(struct life *l)
 
 static int64_t number_of(const struct life *l)
 {
-	return l ? (int64_t)l->number : -1;
+	return l ? (int64_t)(l - now.lives) : -1;
 }
 
 static int trap_error(const struct actor *a)
@@ -291,24 +354,31 @@ int act_control(struct actor *a)
 	struct life *l;
 	weft_tasklet t = look_up(&a->random, &l);
 	int64_t n = number_of(l);
+	int64_t rc;
 
-	switch (random_below(&a->random, 5)) {
+	switch (random_below(&a->random, 6)) {
 	case 0:
 	case 1:
 		PLAIN(a, n, weft_tasklet_insert(t), -ESRCH, -EBUSY);
 		return 0;
 	case 2:
-		PLAIN(a, n, weft_tasklet_remove(t), -ESRCH, -EBUSY, -EXDEV);
+		PLAIN(a, n, weft_tasklet_remove(t), -ESRCH, -EBUSY);
 		return 0;
 	case 3:
+		PLAIN(a, n, weft_tasklet_notify(t), -ESRCH);
+		return 0;
+	case 4:
 		PLAIN(a, n, weft_tasklet_run(t), -ESRCH, -EBUSY, trap_error(a));
 		return 0;
 	default:
 		/* Nobody can be sure to come back from it. */
 		if (a->n_shields || (a->life && a->life->kind == INNOCENT))
 			return 0;
-		return (int)BLOCKING(a, n, weft_tasklet_switch(t), -ESRCH,
-				     -EBUSY, -EXDEV);
+		/* Its own errors come first, in a callback too. */
+		rc = LOGGED(a, n, weft_tasklet_switch(t));
+		judge(a, "weft_tasklet_switch", rc, true,
+		      (const int[]){ -ESRCH, -EBUSY, -EXDEV, 0 });
+		return (int)rc;
 	}
 }
 
@@ -377,8 +447,9 @@ int act_join(struct actor *a)
 	if (a->life && a->life->kind == INNOCENT)
 		return 0;
 	rc = LOGGED(a, number_of(l), weft_tasklet_join(t));
-	if (rc > 0 || (rc <= -RESULT_BASE &&
-		       (!l || rc != -(RESULT_BASE + (int64_t)l->number))))
+	judge_callback(a, "weft_tasklet_join", rc);
+	if (rc > 0 ||
+	    (rc <= -RESULT_BASE && (!l || rc != -(RESULT_BASE + number_of(l)))))
 		wrong("joining life %" PRId64 " gave %" PRId64, number_of(l),
 		      rc);
 	/* What was raised on it before it ran is its result. */
@@ -427,10 +498,15 @@ int act_give_way(struct actor *a)
 int act_sleep(struct actor *a)
 {
 	int64_t ns = random_below(&a->random, 200) * WEFT_MICROSECOND;
+	int64_t due = set_due(a, weft_now() + ns);
+	int64_t rc;
 
 	if (random_one_in(&a->random, 2))
-		return (int)BLOCKING(a, ns, weft_sleep(ns), 0);
-	return (int)BLOCKING(a, ns, weft_sleep_until(weft_now() + ns), 0);
+		rc = BLOCKING(a, ns, weft_sleep(ns), 0);
+	else
+		rc = BLOCKING(a, ns, weft_sleep_until(weft_now() + ns), 0);
+	set_due(a, due);
+	return (int)rc;
 }
 
 int act_nest(struct actor *a)
@@ -474,6 +550,7 @@ int act_group(struct actor *a)
 	struct random_state *r = &a->random;
 	weft_group *g;
 	int64_t rc = 0;
+	int64_t due;
 
 	if (!is_free(a) || a->depth > 2)
 		return 0;
@@ -487,6 +564,7 @@ int act_group(struct actor *a)
 	if (random_one_in(r, 3))
 		act(a);
 	a->depth--;
+	due = set_due(a, 0); /* it has to wait for them, whatever happens */
 	if (!random_one_in(r, 4)) {
 		rc = LOGGED(a, 0, weft_group_wait(g));
 		judge_group(a, rc);
@@ -494,7 +572,13 @@ int act_group(struct actor *a)
 	if (is_child)
 		return 0;
 	LOGGED(a, 0, (weft_group_free(g), 0));
+	set_due(a, due);
 	return (int)rc;
+}
+
+weft_group *some_group(struct random_state *r)
+{
+	return groups[random_below(r, GROUPS)];
 }
 
 /* One of those that last as long as the round. Only main tasklets, who are in
@@ -502,9 +586,9 @@ int act_group(struct actor *a)
 int act_shared_group(struct actor *a)
 {
 	struct random_state *r = &a->random;
-	weft_group *g = groups[random_below(r, GROUPS)];
+	weft_group *g = some_group(r);
 	weft_group *mine = a->life ? a->life->group : NULL;
-	int64_t rc;
+	int64_t rc, due;
 
 	if (mine && random_one_in(r, 2))
 		g = mine;
@@ -515,8 +599,10 @@ int act_shared_group(struct actor *a)
 	case 1:
 		if (a->life || !is_free(a))
 			return 0;
+		due = set_due(a, 0);
 		rc = LOGGED(a, 0, weft_group_wait(g));
 		judge_group(a, rc);
+		set_due(a, due);
 		return (int)rc;
 	default:
 		for (unsigned i = random_between(r, 1, 4); i > 0; i--)
@@ -547,15 +633,25 @@ void close_groups(void)
 
 void control_from_callback(struct actor *a)
 {
-	switch (random_below(&a->random, 4)) {
+	switch (random_below(&a->random, 8)) {
 	case 0:
+	case 1:
 		act_control(a);
 		break;
-	case 1:
+	case 2:
 		act_interrupt(a);
 		break;
-	case 2:
+	case 3:
 		act_spawn(a);
+		break;
+	case 4:
+		act_flies(a);
+		break;
+	case 5:
+		act_pester(a);
+		break;
+	case 6:
+		act_ping(a);
 		break;
 	default:
 		act_look(a);
@@ -590,13 +686,24 @@ static void on_channel(weft_channel *ch, weft_tasklet t, bool sending,
 		do_a_callback();
 }
 
+static void on_park(bool parking, void *ctx)
+{
+	(void)parking;
+	if (is_child)
+		return;
+	if (ctx != self)
+		wrong("a callback of another thread was called");
+	if (random_one_in(&self->random, 6))
+		do_a_callback();
+}
+
 int act_callbacks(struct actor *a)
 {
 	struct thread *t = a->thread;
 
 	if (t->in_callback)
 		return 0;
-	switch (random_below(&a->random, 4)) {
+	switch (random_below(&a->random, 6)) {
 	case 0:
 		LOGGED(a, 1, (weft_set_schedule_callback(on_schedule, t), 0));
 		break;
@@ -606,8 +713,14 @@ int act_callbacks(struct actor *a)
 	case 2:
 		LOGGED(a, 1, (weft_set_channel_callback(on_channel, t), 0));
 		break;
-	default:
+	case 3:
 		LOGGED(a, 0, (weft_set_channel_callback(NULL, NULL), 0));
+		break;
+	case 4:
+		LOGGED(a, 1, (weft_set_park_callback(on_park, t), 0));
+		break;
+	default:
+		LOGGED(a, 0, (weft_set_park_callback(NULL, NULL), 0));
 	}
 	return 0;
 }
@@ -620,9 +733,15 @@ static void act_as_handler(void)
 
 	a.random = random_stream(random_next(&self->random), 0);
 	weft_deadline_begin(&d, weft_now() + 100 * WEFT_MICROSECOND);
-	switch (random_below(&a.random, 6)) {
+	switch (random_below(&a.random, 8)) {
 	case 0:
 		act_sleep(&a);
+		break;
+	case 5:
+		act_read(&a);
+		break;
+	case 6:
+		act_write(&a);
 		break;
 	case 1:
 		act_give_way(&a);

@@ -4,7 +4,10 @@
  * says how many rounds are run but never decides a verdict, random numbers.
  *
  *	WEFT_STRESS_SEED     the seed; by default from the clock
- *	WEFT_STRESS_SECONDS  the budget of a whole program; by default 2
+ *	WEFT_STRESS_SECONDS  the budget of a whole program; by default 2. (libcheck
+ *	                     counts a test's time in 31 bits of microseconds: a test
+ *	                     of more than 35 minutes runs to its end, and then fails
+ *	                     for that.)
  *
  * With threads a seed brings back the same decisions, though not the same
  * interleaving. A hang is a failure: libcheck's timeout ends it by name.

@@ -11,7 +11,6 @@
  * handle tells; an element whose send returned 0 was received, exactly once; a
  * handle never comes to mean another tasklet; descriptors and memory go back.
  */
-#include <dirent.h>
 #include <sys/socket.h>
 
 #include "stress.h"
@@ -130,8 +129,6 @@ static int read_in_vain(void)
 	return (int)n;
 }
 
-static bool has_ring;
-
 static int live(struct random_state *r)
 {
 	switch (random_below(r, 8)) {
@@ -146,9 +143,7 @@ static int live(struct random_state *r)
 	case 5:
 		return weft_schedule_remove();
 	case 6:
-		if (has_ring)
-			return read_in_vain();
-		return weft_schedule();
+		return read_in_vain();
 	default:
 		return weft_schedule();
 	}
@@ -304,18 +299,6 @@ static void *run_generations(void *arg)
 
 /* --- a round --- */
 
-static int n_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void check_round(void)
 {
 	unsigned n_lives = atomic_load(&now.n_lives);
@@ -355,7 +338,6 @@ START_TEST(threads_come_and_go)
 	int64_t end = stress_end_of_budget();
 	int n_before = n_descriptors();
 
-	has_ring = have_io_uring();
 	do {
 		pthread_t threads[MOST_THREADS];
 

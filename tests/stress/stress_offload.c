@@ -247,6 +247,8 @@ START_TEST(verdicts)
 	uint64_t ids[2];
 	uintptr_t n = 0;
 
+	if (lacks_verdicts())
+		return;
 	token = weft_channel_new(0, 0);
 	do {
 		for (int i = 0; i < 2; i++)

@@ -272,8 +272,6 @@ START_TEST(no_wake_is_lost)
 	struct random_state r = random_stream(stress_seed, (unsigned)_i);
 	int64_t end;
 
-	if ((company == READ_PENDING || company == READS) && lacks_io_uring())
-		return;
 	setenv("WEFT_WAKE", doorbell, 1);
 	if (spin)
 		setenv("WEFT_SPIN", spin, 1);

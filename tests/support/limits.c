@@ -82,13 +82,23 @@ bool lacks_threads(void)
 	return at_nproc;
 }
 
+bool lacks_workers(void)
+{
+	if (signal_us)
+		skip("signals keep the kernel from making workers");
+	return signal_us;
+}
+
 bool lacks_descriptors(unsigned n)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= n)
 		return false;
-	skip("%u descriptors are allowed, it takes %u",
-	     (unsigned)limit.rlim_cur, n);
+	limit.rlim_cur = n;
+	if (n <= limit.rlim_max && setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		return false;
+	skip("%u descriptors can be had, it takes %u", (unsigned)limit.rlim_max,
+	     n);
 	return true;
 }

@@ -22,8 +22,14 @@ void take_limits(void);
  * skip(). */
 bool lacks_threads(void);
 
-/* Whether the process may have fewer than @n descriptors; then it has called
+/* Whether WEFT_TEST_SIGNALS keeps the kernel from making more workers for an io_uring: it
+ * tries three times, and each fails while a signal is pending. Then it has called
  * skip(). */
+bool lacks_workers(void);
+
+/* Whether the process can have fewer than @n descriptors; then it has called
+ * skip(). Otherwise it has raised the soft limit as far as it takes. The hard limit,
+ * which only root can raise, stays. */
 bool lacks_descriptors(unsigned n);
 
 #endif /* WEFT_TESTS_LIMITS_H */

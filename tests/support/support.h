@@ -30,7 +30,7 @@
 TCase *add_case_of(Suite *suite, const char *rule, const TTest *const *tests);
 
 /* The same for one test that is run with _i from 0 up to @n. */
-void add_loop(Suite *suite, const char *rule, const TTest *test, size_t n);
+TCase *add_loop(Suite *suite, const char *rule, const TTest *test, size_t n);
 
 /* Runs the suite, frees it and gives the exit status for main(). */
 int run_suite(Suite *suite);
@@ -43,10 +43,37 @@ int run_suite(Suite *suite);
  * line and the one with which libcheck calls the test passed. */
 void skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Whether the kernel gives us an io_uring. */
+/* Whether threads have an io_uring: the kernel gives us one, and WEFT_ENGINE is not
+ * poll. */
 bool have_io_uring(void);
-/* Whether it does not; then this has called skip(). */
+/* Whether they do not; then this has called skip(). For tests of the ring itself. */
 bool lacks_io_uring(void);
+
+/* Whether the kernel does not know that system call; then it has called skip(). */
+bool lacks_call(long number, const char *name);
+
+/* Whether threads are told of a deadlock here. They are not if the process has a thread
+ * that is not the program's, as an emulator's: it may wake others, for all we know. */
+bool has_verdicts(void);
+/* Whether they are not; then it has called skip(). */
+bool lacks_verdicts(void);
+/* Skips the tests of a case where that is so. */
+TCase *needs_verdicts(TCase *tc);
+
+/* Whether no read can be told not to wait (preadv2), so that the poll engine has to ask
+ * a helper; then it has called skip(). */
+bool lacks_reads_at_once(void);
+
+/* Whether the kernel itself is asked. An emulator looks at pointers before descriptors,
+ * and at all that they point to. */
+bool has_calls_of_the_kernel(void);
+/* Whether it is not; then it has called skip(). */
+bool lacks_calls_of_the_kernel(void);
+
+/* Whether a process with threads can fork. Under an emulator the child may stand still. */
+bool can_fork_with_threads(void);
+/* Whether it cannot; then it has called skip(). */
+bool lacks_fork_with_threads(void);
 
 /* Whether the program was built with a sanitizer. */
 #ifndef __has_feature
@@ -66,6 +93,8 @@ bool is_under_valgrind(void);
 /* Whether nothing has put a shadow memory beside ours, so that what we use of
  * memory and address space can be measured and limited. */
 bool has_memory_to_itself(void);
+/* Whether something has; then it has called skip(). */
+bool lacks_memory_to_itself(void);
 
 /* How many tasklets a test that wants very many should make: @wanted, or what
  * the tool it runs under is fit for. */
@@ -88,6 +117,13 @@ int many_tasklets(int wanted);
  * Return: its exit status, or the negated signal that ended it. */
 int in_child(int (*body)(void), char *errors, size_t size);
 
+/* Runs a program, up to NULL its arguments, whose standard output is a disk that is
+ * full, and reads what it writes to standard error. Returns as in_child() does. */
+int on_full_disk(const char *const *argv, char *errors, size_t size);
+
+/* How many descriptors the process has open, plus some that are always the same. */
+int n_descriptors(void);
+
 /* A thread that runs @body, which must not assert. Fails the test if there is
  * none to be had. */
 pthread_t start_thread(void *(*body)(void *arg), void *arg);
@@ -108,5 +144,9 @@ struct refusal {
 /* From here on the process gets @r->error for that call, by a seccomp filter. Where
  * there is none to be had, it calls skip() and ends, as a test that passed. */
 void refuse_call(const struct refusal *r);
+
+/* Gives the calling process, which has one thread, a network of its own with a loopback
+ * interface, where connections can have @port alone. False: that is refused. */
+bool enter_network(unsigned port);
 
 #endif /* WEFT_TESTS_SUPPORT_H */

@@ -230,7 +230,7 @@ START_TEST(limits)
 	ck_assert_int_eq(errno, EINVAL);
 	ck_assert_ptr_null(weft_channel_new((size_t)1 << 31, 1));
 	ck_assert_int_eq(errno, EINVAL);
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return; /* the sanitizers end who asks for too much */
 	ck_assert_ptr_null(weft_channel_new(INT32_MAX, INT32_MAX));
 	ck_assert_int_eq(errno, ENOMEM);
@@ -275,7 +275,7 @@ START_TEST(no_memory_for_errors)
 {
 	weft_channel *ch;
 
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return;
 	ch = weft_channel_new(0, 1 << 26);
 	ck_assert_ptr_nonnull(ch);
@@ -420,7 +420,8 @@ static int select_nine(void *arg)
 
 	(void)arg;
 	waits.rc = weft_select(
-		&(struct weft_case){ waits.ch, WEFT_SEND, &value, 0 }, 1, 0);
+		&(struct weft_case){ { waits.ch }, WEFT_SEND, &value, 0 }, 1,
+		0);
 	return 0;
 }
 
@@ -467,8 +468,8 @@ END_TEST
 static int select_two(void *arg)
 {
 	int value = 9, other;
-	struct weft_case cases[] = { { waits.ch, WEFT_SEND, &value, 0 },
-				     { arg, WEFT_RECEIVE, &other, 0 } };
+	struct weft_case cases[] = { { { waits.ch }, WEFT_SEND, &value, 0 },
+				     { { arg }, WEFT_RECEIVE, &other, 0 } };
 
 	waits.rc = weft_select(cases, 2, 0);
 	return 0;

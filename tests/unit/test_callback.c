@@ -238,6 +238,36 @@ START_TEST(nothing_blocks_in_a_channel_callback)
 }
 END_TEST
 
+static void take_itself_away(weft_channel *ch, weft_tasklet caller,
+			     bool sending, bool will_block, void *ctx)
+{
+	(void)ch;
+	(void)caller;
+	(void)sending;
+	(void)will_block;
+	++*(int *)ctx;
+	weft_set_channel_callback(NULL, NULL);
+}
+
+/* A selection among several channels tells of each. */
+START_TEST(a_channel_callback_takes_itself_away)
+{
+	weft_channel *chs[] = { weft_channel_new(0, 0),
+				weft_channel_new(0, 0) };
+	struct weft_case cases[] = {
+		{ .op = WEFT_RECEIVE, .channel = chs[0] },
+		{ .op = WEFT_SEND, .channel = chs[1] },
+	};
+	int n = 0;
+
+	weft_set_channel_callback(take_itself_away, &n);
+	ck_assert_int_eq(weft_select(cases, 2, WEFT_NONBLOCK), -EAGAIN);
+	ck_assert_int_eq(n, 1);
+	for (int i = 0; i < 2; i++)
+		weft_channel_unref(chs[i]);
+}
+END_TEST
+
 /* What was raised is not consumed by a call in a callback. */
 static int raised_and_called_back(void *arg)
 {
@@ -271,6 +301,59 @@ START_TEST(a_callback_consumes_nothing)
 	check_results();
 	ck_assert_int_eq(rc[0], -EIO);
 	ck_assert_int_eq(rc[1], 0);
+}
+END_TEST
+
+/* What comes while a call tells of itself ends that call: it has not begun to wait,
+ * so nobody can call it off. */
+static int64_t when;
+
+static void interrupt_the_caller(weft_channel *ch, weft_tasklet caller,
+				 bool sending, bool will_block, void *ctx)
+{
+	int kind = *(int *)ctx;
+
+	(void)ch;
+	(void)sending;
+	(void)will_block;
+	weft_set_channel_callback(NULL, NULL);
+	if (kind == 0)
+		weft_tasklet_kill(caller, WEFT_PENDING);
+	while (kind && weft_now() <= when)
+		;
+	/* Look around, and so at timers. */
+	for (int i = 0; i < 1000; i++)
+		weft_tasklet_insert(caller);
+}
+
+static int receive_told(void *arg)
+{
+	struct weft_case c = { .op = WEFT_RECEIVE };
+	struct weft_deadline d;
+	int kind = *(int *)arg % 2;
+	int rc;
+
+	when = weft_now() + WEFT_MILLISECOND;
+	weft_deadline_begin(&d, kind ? when : WEFT_FOREVER);
+	weft_set_channel_callback(interrupt_the_caller, &kind);
+	c.channel = x;
+	rc = *(int *)arg < 2 ? weft_channel_receive(x, NULL)
+			     : weft_select(&c, 1, 0);
+	weft_deadline_end(&d);
+	*(int *)arg = rc;
+	return 0;
+}
+
+START_TEST(a_callback_in_which_the_caller_is_interrupted)
+{
+	int rc = _i;
+
+	make_all();
+	weft_spawn(receive_told, &rc);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(rc, _i % 2 ? -ETIMEDOUT : -ECANCELED);
+	ck_assert_int_eq(weft_channel_balance(x), 0);
+	weft_channel_unref(x);
 }
 END_TEST
 
@@ -377,11 +460,14 @@ START_TEST(handler_of_one_that_never_ran)
 END_TEST
 
 /* While main waits in a scope: its wait and its deadline stay what they are. */
+static _Atomic(bool) is_raised;
+
 static void *raise_from_there(void *arg)
 {
 	(void)arg;
 	until_parked(weft_tasklet_thread(t));
 	weft_tasklet_raise(t, EIO, 0);
+	is_raised = true;
 	return NULL;
 }
 
@@ -395,10 +481,14 @@ START_TEST(handler_writes_while_main_waits)
 	weft_set_error_handler(log_it, NULL);
 	t = weft_spawn_with(&paused, run_once, NULL);
 	thread = start_thread(raise_from_there, NULL);
-	weft_deadline_begin(&limit, weft_now() + WEFT_SECOND);
-	ck_assert_int_eq(weft_channel_receive(x, NULL), -ETIMEDOUT);
-	ck_assert(weft_deadline_end(&limit));
+	do { /* until the other thread has seen it parked */
+		weft_deadline_begin(&limit,
+				    weft_now() + 300 * WEFT_MILLISECOND);
+		ck_assert_int_eq(weft_channel_receive(x, NULL), -ETIMEDOUT);
+		ck_assert(weft_deadline_end(&limit));
+	} while (!is_raised);
 	join_thread(thread);
+	weft_schedule(); /* if it came too late for the wait */
 	ck_assert_int_eq(n_told, 1);
 	ck_assert_int_eq((int)written, 4);
 }
@@ -834,7 +924,7 @@ START_TEST(refused_one_stays_ended)
 	pthread_t thread;
 	uint64_t there;
 
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return;
 	weft_set_error_handler(control_it, NULL);
 	members = weft_group_new();
@@ -860,18 +950,210 @@ START_TEST(refused_one_stays_ended)
 }
 END_TEST
 
+static struct weft_deadline forgotten;
+
+static void begin_scope(weft_tasklet failed, int result, void *ctx)
+{
+	(void)failed;
+	(void)result;
+	(void)ctx;
+	n_told++;
+	weft_deadline_begin(&forgotten, weft_now() + WEFT_MILLISECOND);
+}
+
+/* It has ended when another is taken in, and refused. */
+static int end_when_handed_in(void *arg)
+{
+	struct rlimit none = { 0, 0 };
+
+	getrlimit(RLIMIT_AS, arg);
+	none.rlim_max = ((struct rlimit *)arg)->rlim_max;
+	must_go_on = true;
+	while (!is_handed_in)
+		sched_yield();
+	setrlimit(RLIMIT_AS, &none);
+	return 0;
+}
+
+static int receive_for_long(void *ch)
+{
+	return weft_channel_receive(ch, NULL);
+}
+
+static void *spawn_too_large(void *thread)
+{
+	struct weft_tasklet_options o = { .thread = *(uint64_t *)thread,
+					  .stack_size = 64 << 20 };
+
+	while (!must_go_on)
+		sched_yield();
+	weft_spawn_with(&o, run_once, NULL);
+	is_handed_in = true;
+	return NULL;
+}
+
+/* A scope that its handler begins, when the current tasklet has ended, is nobody's. */
+START_TEST(scope_begun_for_a_refused_one)
+{
+	weft_channel *ch = weft_channel_new(0, 0);
+	uint64_t own = weft_thread_id();
+	struct rlimit before;
+	weft_tasklet next;
+	pthread_t thread;
+
+	if (lacks_memory_to_itself())
+		return;
+	weft_set_error_handler(begin_scope, NULL);
+	thread = start_thread(spawn_too_large, &own);
+	weft_spawn(end_when_handed_in, &before);
+	weft_schedule();
+	setrlimit(RLIMIT_AS, &before);
+	join_thread(thread);
+	weft_run();
+	ck_assert_int_eq(n_told, 1);
+	next = weft_spawn(receive_for_long, ch);
+	ck_assert_int_eq(weft_run_until(weft_now() + 20 * WEFT_MILLISECOND),
+			 -ETIMEDOUT);
+	ck_assert(weft_tasklet_alive(next));
+	ck_assert_int_eq(weft_channel_send(ch, NULL), 0);
+	weft_run();
+	weft_channel_unref(ch);
+}
+END_TEST
+
+static struct rlimit address_space;
+static weft_channel *to_receiver;
+
+static void leave_when_told(weft_tasklet failed, int result, void *ctx)
+{
+	(void)failed;
+	(void)ctx;
+	n_told++;
+	results[0] = result;
+	setrlimit(RLIMIT_AS, &address_space);
+	pthread_exit(NULL);
+}
+
+static int receive_there(void *arg)
+{
+	return weft_channel_receive(to_receiver, arg);
+}
+
+static void *refuse_one_and_leave(void *arg)
+{
+	struct rlimit none = { 0, 0 };
+
+	*(uint64_t *)arg = weft_thread_id();
+	t = weft_spawn(receive_there, NULL);
+	weft_schedule();
+	getrlimit(RLIMIT_AS, &address_space);
+	none.rlim_max = address_space.rlim_max;
+	must_go_on = true;
+	while (!is_handed_in)
+		sched_yield();
+	setrlimit(RLIMIT_AS, &none);
+	weft_schedule();
+	setrlimit(RLIMIT_AS, &address_space);
+	return NULL;
+}
+
+/* What has been handed in behind it is taken in all the same: a wake, for which the end
+ * of the thread waits. */
+START_TEST(refused_one_ends_the_thread)
+{
+	struct weft_tasklet_options o = { .stack_size = 64 << 20 };
+	pthread_t thread;
+	uint64_t there;
+
+	if (lacks_memory_to_itself())
+		return;
+	to_receiver = weft_channel_new(0, 0);
+	weft_set_error_handler(leave_when_told, NULL);
+	thread = start_thread(refuse_one_and_leave, &there);
+	while (!must_go_on)
+		sched_yield();
+	o.thread = there;
+	ck_assert(!weft_tasklet_is_null(weft_spawn_with(&o, run_once, NULL)));
+	ck_assert_int_eq(weft_channel_send(to_receiver, NULL), 0);
+	is_handed_in = true;
+	join_thread(thread);
+	ck_assert_int_eq(n_told, 1);
+	ck_assert_int_eq(results[0], -ENOMEM);
+	ck_assert(!weft_tasklet_alive(t));
+	ck_assert_uint_eq(weft_threads(NULL, 0), 1);
+}
+END_TEST
+
+/* --- a preference that another thread changes --- */
+
+static _Atomic(bool) changes_on;
+static int n_received;
+
+static void *change_preference(void *arg)
+{
+	while (changes_on)
+		for (int i = -1; i <= 1; i++) {
+			weft_channel_set_preference(arg, i);
+			weft_channel_set_schedule_all(arg, i == 0);
+			weft_channel_set_schedule_all(arg, false);
+		}
+	return arg;
+}
+
+static int receive_on(void *arg)
+{
+	(void)arg;
+	while (weft_channel_receive(x, NULL) == 0)
+		n_received++;
+	return 0;
+}
+
+/* Whatever the preference is, a send under a trap does not switch. */
+START_TEST(preference_that_changes_meanwhile)
+{
+	pthread_t thread;
+	int n_sent = 0;
+
+	x = weft_channel_new(0, 0);
+	changes_on = true;
+	thread = start_thread(change_preference, x);
+	weft_spawn(receive_on, NULL);
+	for (int i = 0; i < (is_under_valgrind() ? 2000 : 200000); i++) {
+		int before, rc;
+
+		weft_schedule(); /* it receives, and waits again */
+		before = n_received;
+		weft_switch_trap(1);
+		rc = weft_channel_send(x, NULL);
+		if (before != n_received)
+			break;
+		weft_switch_trap(-1);
+		ck_assert(rc == 0 || rc == -EPERM);
+		n_sent += rc == 0;
+	}
+	changes_on = false;
+	join_thread(thread);
+	ck_assert_int_eq(weft_switch_trap(0), 0);
+	weft_channel_close(x);
+	weft_run();
+	ck_assert_int_eq(n_received, n_sent);
+	weft_channel_unref(x);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s;
 
-	if (!have_io_uring())
-		return SKIPPED;
 	s = suite_create("callback");
 	add_case(s, "callbacks", nothing_blocks_in_a_schedule_callback,
 		 nothing_blocks_in_a_channel_callback,
+		 a_channel_callback_takes_itself_away,
 		 a_callback_consumes_nothing,
 		 callback_io_leaves_the_waiter_alone,
 		 scope_of_an_ended_tasklet_ends);
+	add_loop(s, "callbacks", a_callback_in_which_the_caller_is_interrupted,
+		 4);
 	add_loop(s, "handler", handler_of_one_that_never_ran, 2);
 	add_case(s, "handler", handler_writes_while_main_waits,
 		 handlers_do_not_nest,
@@ -879,7 +1161,9 @@ int main(void)
 	add_loop(s, "last", told_of_a_deadlock_it_drops, 2);
 	add_loop(s, "last", given_up_it_drops, 2);
 	add_case(s, "shields", shields_do_not_wrap_at_the_end);
-	add_case(s, "refused", refused_one_stays_ended);
+	add_case(s, "refused", refused_one_stays_ended,
+		 refused_one_ends_the_thread, scope_begun_for_a_refused_one);
+	add_case(s, "preference", preference_that_changes_meanwhile);
 	add_loop(s, "drop", drop_in_place_of_the_function, 8);
 	add_case(s, "drop", drop_is_for_those_that_never_ran, drop_may_defer,
 		 drop_at_the_end_of_a_thread, drop_after_pthread_exit,

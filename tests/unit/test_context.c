@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "context.h"
+#include "stack/context.h"
 #include "support.h"
 
 enum { STACK_BYTES = 128 * 1024, ROUNDS = 1000 };

@@ -518,6 +518,199 @@ START_TEST(remove_taken_in_by_another_call)
 }
 END_TEST
 
+/* It finds the request as it gives way to a receiver that runs at once, or that is put
+ * behind it. */
+static weft_channel *met;
+static bool schedules_all;
+
+static int meet(void *arg)
+{
+	(void)arg;
+	turning = weft_current();
+	is_there = true;
+	while (!is_removed)
+		;
+	for (n_yields = 0; !must_end && n_yields < 1000; n_yields++)
+		weft_channel_send(met, NULL);
+	return 0;
+}
+
+static int be_met(void *arg)
+{
+	(void)arg;
+	while (!must_end && !weft_channel_receive(met, NULL))
+		;
+	return 0;
+}
+
+static void *meet_there(void *arg)
+{
+	(void)arg;
+	weft_channel_set_schedule_all(met, schedules_all);
+	weft_spawn(be_met, NULL);
+	weft_spawn(meet, NULL);
+	weft_spawn(wait_for_end, NULL);
+	weft_run();
+	return NULL;
+}
+
+START_TEST(remove_found_in_a_send)
+{
+	pthread_t thread;
+
+	met = weft_channel_new(0, 0);
+	schedules_all = _i;
+	thread = start_thread(meet_there, NULL);
+	while (!is_there)
+		sched_yield();
+	ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+	is_removed = true;
+	until_state(turning, WEFT_PAUSED);
+	ck_assert_int_eq(n_yields, 0);
+	must_end = true;
+	ck_assert_int_eq(weft_tasklet_insert(turning), 0);
+	weft_channel_close(met);
+	join_thread(thread);
+	weft_channel_unref(met);
+}
+END_TEST
+
+/* It gives way to one that it runs, or interrupts. */
+static bool interrupts;
+
+static int run_another(void *arg)
+{
+	(void)arg;
+	turning = weft_current();
+	is_there = true;
+	while (!is_removed)
+		;
+	for (n_yields = 0; !must_end && n_yields < 1000; n_yields++)
+		if (interrupts)
+			weft_tasklet_raise(bystander, EINTR, 0);
+		else
+			weft_tasklet_run(bystander);
+	return 0;
+}
+
+static int yield_always(void *arg)
+{
+	(void)arg;
+	while (!must_end)
+		(void)weft_schedule();
+	return 0;
+}
+
+static void *run_another_there(void *arg)
+{
+	bystander = weft_spawn(yield_always, NULL);
+	weft_spawn(run_another, NULL);
+	weft_run();
+	return arg;
+}
+
+START_TEST(remove_found_in_a_run)
+{
+	pthread_t thread;
+
+	interrupts = _i;
+	thread = start_thread(run_another_there, NULL);
+	while (!is_there)
+		sched_yield();
+	ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+	is_removed = true;
+	until_state(turning, WEFT_PAUSED);
+	ck_assert_int_eq(n_yields, 0);
+	must_end = true;
+	ck_assert_int_eq(weft_tasklet_insert(turning), 0);
+	join_thread(thread);
+}
+END_TEST
+
+/* A tasklet that takes the request in, waits and is served goes on: the request has
+ * come to nothing. */
+static int call_and_wait(void *arg)
+{
+	(void)arg;
+	turning = weft_current();
+	is_there = true;
+	while (!is_removed)
+		;
+	weft_tasklet_insert(bystander);
+	weft_channel_receive(met, NULL);
+	for (n_yields = 0; n_yields < 1000; n_yields++)
+		weft_schedule();
+	return 0;
+}
+
+static void *call_and_wait_there(void *arg)
+{
+	(void)arg;
+	bystander = weft_spawn_with(
+		&(struct weft_tasklet_options){ .paused = true }, do_nothing,
+		NULL);
+	weft_spawn(call_and_wait, NULL);
+	weft_spawn(wait_for_end, NULL);
+	weft_run();
+	return NULL;
+}
+
+START_TEST(remove_of_one_that_waits_then)
+{
+	pthread_t thread;
+
+	met = weft_channel_new(0, 0);
+	thread = start_thread(call_and_wait_there, NULL);
+	while (!is_there)
+		sched_yield();
+	ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+	is_removed = true;
+	until_state(turning, WEFT_BLOCKED);
+	ck_assert_int_eq(weft_channel_send(met, NULL), 0);
+	while (weft_tasklet_alive(turning))
+		sched_yield();
+	ck_assert_int_eq(n_yields, 1000);
+	must_end = true;
+	join_thread(thread);
+	weft_channel_unref(met);
+}
+END_TEST
+
+/* A kill goes before a removal that is still to be carried out. */
+static int give_way_once(void *arg)
+{
+	(void)arg;
+	turning = weft_current();
+	is_there = true;
+	while (!is_removed)
+		;
+	return weft_schedule();
+}
+
+static void *give_way_there(void *arg)
+{
+	weft_spawn(give_way_once, NULL);
+	weft_spawn(wait_for_end, NULL);
+	weft_run();
+	return arg;
+}
+
+START_TEST(remove_and_kill)
+{
+	pthread_t thread = start_thread(give_way_there, NULL);
+
+	while (!is_there)
+		sched_yield();
+	ck_assert_int_eq(weft_tasklet_remove(turning), 0);
+	ck_assert_int_eq(weft_tasklet_kill(turning, 0), 0);
+	is_removed = true;
+	while (weft_tasklet_alive(turning))
+		sched_yield();
+	must_end = true;
+	join_thread(thread);
+}
+END_TEST
+
 /* One that has never run, and one that is blocked. */
 static void *leave_main_waiting(void *arg)
 {
@@ -645,7 +838,10 @@ int main(void)
 	add_loop(s, "switch trap", switch_trap_refuses_to_switch,
 		 N_ELEMENTS(waits));
 	add_loop(s, "remove", remove_from_another_thread, 2);
+	add_loop(s, "remove", remove_found_in_a_send, 2);
+	add_loop(s, "remove, run", remove_found_in_a_run, 2);
 	add_case(s, "remove", remove_taken_in_by_another_call,
+		 remove_of_one_that_waits_then, remove_and_kill,
 		 remove_of_others_from_another_thread);
 	add_case(s, "notify", notify_from_a_bare_thread);
 	add_loop(s, "notify", notify_in_a_handler, 2);

@@ -14,7 +14,7 @@
 
 #include "allocation.h"
 #include "clock.h"
-#include "scheduler.h"
+#include "core/scheduler.h"
 #include "support.h"
 
 /* libcheck measures a test's time by the same clock, in a number that ends at
@@ -123,7 +123,7 @@ static int call_sleep_0(void)
 
 static int (*const calls[])(void) = { call_schedule, call_pump, call_sleep_0 };
 
-static bool needs_ring(int i)
+static bool is_io(int i)
 {
 	return waits[i] == wait_read || waits[i] == wait_await;
 }
@@ -147,8 +147,6 @@ static bool make_all(int i)
 {
 	bool is_threaded = waits[i] == wait_thread;
 
-	if (needs_ring(i) && lacks_io_uring())
-		return false;
 	x = weft_channel_new(0, 0);
 	gate = weft_channel_new(0, 0);
 	g = weft_group_new();
@@ -197,7 +195,7 @@ static weft_tasklet spawn_inside(int i)
 	weft_tasklet t = weft_spawn(wait_inside, (void *)(uintptr_t)&waits[i]);
 
 	weft_schedule();
-	if (needs_ring(i))
+	if (is_io(i))
 		weft_pump(); /* the kernel has it */
 	ck_assert(weft_tasklet_alive(t));
 	return t;
@@ -342,8 +340,6 @@ START_TEST(thread_parks_until_then)
 	weft_deadline_begin(&d, weft_now() + 3 * WEFT_MILLISECOND);
 	ck_assert_int_eq(weft_channel_receive(x, NULL), -ETIMEDOUT);
 	ck_assert(weft_deadline_end(&d));
-	if (lacks_io_uring())
-		return;
 	ck_assert_int_eq(pipe(ends), 0);
 	weft_deadline_begin(&d, weft_now() + 3 * WEFT_MILLISECOND);
 	ck_assert_int_eq(weft_read(ends[0], &byte, 1), -ETIMEDOUT);
@@ -492,7 +488,7 @@ START_TEST(what_was_read_is_not_lost)
 	weft_tasklet t;
 
 	for (int i = 0; i < (int)N_ELEMENTS(waits); i++) {
-		if (!needs_ring(i) || !make_all(i))
+		if (!is_io(i) || !make_all(i))
 			continue;
 		t = spawn_inside(i);
 		ck_assert_int_eq(write(ends[1], "a", 1), 1);
@@ -769,6 +765,42 @@ START_TEST(no_memory_twice)
 }
 END_TEST
 
+/* A tasklet waits on a condition, in a scope. It was signalled and handed
+ * the mutex when it is removed from the run queue; the deadline ends that pause, and
+ * so the mutex does not stay with it. */
+static weft_mutex paused_mutex = WEFT_MUTEX_INIT;
+static weft_condition paused_condition = WEFT_CONDITION_INIT;
+
+static int wait_on_condition(void *rc)
+{
+	struct weft_deadline d;
+
+	weft_deadline_begin(&d, weft_now() + LATER);
+	EXPECT(weft_mutex_lock(&paused_mutex) == 0);
+	*(int *)rc = weft_condition_wait(&paused_condition, &paused_mutex);
+	EXPECT(weft_mutex_unlock(&paused_mutex) == 0);
+	EXPECT(weft_deadline_end(&d));
+	return 0;
+}
+
+START_TEST(ends_a_pause_with_a_mutex)
+{
+	int rc = 1;
+	weft_tasklet t = weft_spawn(wait_on_condition, &rc);
+
+	ck_assert_int_eq(weft_schedule(), 0);
+	ck_assert_int_eq(weft_mutex_lock(&paused_mutex), 0);
+	ck_assert_int_eq(weft_condition_signal(&paused_condition), 0);
+	ck_assert_int_eq(weft_schedule(), 0);
+	ck_assert_int_eq(weft_mutex_unlock(&paused_mutex), 0);
+	ck_assert_int_eq(weft_tasklet_remove(t), 0);
+	pass_time(2 * LATER);
+	ck_assert_int_eq(weft_pump(), 0);
+	ck_assert_int_eq(rc, 0);
+	ck_assert_int_eq(weft_mutex_trylock(&paused_mutex), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("deadline");
@@ -790,5 +822,6 @@ int main(void)
 		 scopes_take_no_new_memory);
 	add_loop(s, "no memory for one", no_memory_for_a_scope, 2);
 	add_case(s, "no memory", no_memory_and_not_ended, no_memory_twice);
+	add_case(s, "pause with a mutex", ends_a_pause_with_a_mutex);
 	return run_suite(s);
 }

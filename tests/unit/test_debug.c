@@ -28,7 +28,7 @@ START_TEST(version_is_that_of_the_headers)
 	snprintf(expected, sizeof expected, "%d.%d.%d", WEFT_VERSION_MAJOR,
 		 WEFT_VERSION_MINOR, WEFT_VERSION_PATCH);
 	ck_assert_str_eq(weft_version(), expected);
-	ck_assert_str_eq(weft_engine(), "uring");
+	ck_assert_str_eq(weft_engine(), have_io_uring() ? "uring" : "poll");
 }
 END_TEST
 
@@ -162,23 +162,27 @@ static int read_byte(void *fd)
  * fewer, and nothing came back that nobody waits for. */
 START_TEST(operations_are_counted_and_batched)
 {
-	char bytes[100];
+	enum { N_PIPES = 20, N_READERS = 5 };
+	char bytes[N_READERS] = "";
 	struct weft_stats s;
-	int fds[2];
+	int fds[N_PIPES][2];
 
-	if (lacks_io_uring())
-		return;
-	ck_assert_int_eq(pipe(fds), 0);
-	for (int i = 0; i < 100; i++)
-		weft_spawn(read_byte, &fds[0]);
-	memset(bytes, 0, sizeof bytes);
+	for (int i = 0; i < N_PIPES; i++) {
+		ck_assert_int_eq(pipe(fds[i]), 0);
+		for (int k = 0; k < N_READERS; k++)
+			weft_spawn(read_byte, &fds[i][0]);
+	}
 	weft_schedule();
-	ck_assert_int_eq(weft_write(fds[1], bytes, sizeof bytes), 100);
+	for (int i = 0; i < N_PIPES; i++)
+		ck_assert_int_eq(write(fds[i][1], bytes, sizeof bytes),
+				 N_READERS);
 	weft_run();
 	s = stats_of(0);
-	ck_assert_uint_eq(s.operations, 101);
+	ck_assert_uint_eq(s.operations, N_PIPES * N_READERS);
 	ck_assert_uint_ge(s.submits, 1);
-	ck_assert_uint_le(s.submits, 20);
+	/* The poll engine makes a system call for each. */
+	if (have_io_uring())
+		ck_assert_uint_le(s.submits, 20);
 	ck_assert_uint_eq(s.stray_completions, 0);
 	ck_assert_uint_eq(s.cancels, 0);
 }

@@ -4,9 +4,9 @@
  * it, and the end of the process.
  */
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -197,6 +197,99 @@ START_TEST(hidden_ones_are_given_up)
 }
 END_TEST
 
+/* --- no memory for timers --- */
+
+/* What the library calls for its timers; this program is linked so. */
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+static __thread bool nothing_grows;
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+	if (!nothing_grows)
+		return __real_realloc(memory, size);
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* As many as the timers of a thread first have room for. */
+enum { SLEEPERS = 64 };
+
+static int fds[2];
+static _Atomic(int) n_cleaned;
+
+static void note_end(void *arg)
+{
+	(void)arg;
+	n_cleaned++;
+}
+
+static int sleep_shielded(void *arg)
+{
+	(void)arg;
+	weft_defer(note_end, NULL);
+	weft_shield_begin();
+	weft_sleep(WEFT_MILLISECOND);
+	return 0;
+}
+
+static int read_shielded(void *arg)
+{
+	char byte;
+
+	(void)arg;
+	weft_defer(note_end, NULL);
+	weft_shield_begin();
+	weft_read(fds[0], &byte, 1);
+	return 0;
+}
+
+static int wait_to_be_killed(void *arg)
+{
+	(void)arg;
+	weft_defer(note_end, NULL);
+	return weft_schedule_remove();
+}
+
+struct leftover {
+	int n_sleepers;
+	int n_readers;
+};
+
+static void *leave_without_memory(void *arg)
+{
+	const struct leftover *l = arg;
+
+	for (int i = 0; i < l->n_sleepers; i++)
+		weft_spawn(sleep_shielded, NULL);
+	for (int i = 0; i < l->n_readers; i++)
+		weft_spawn(read_shielded, NULL);
+	weft_spawn(wait_to_be_killed, NULL);
+	weft_schedule();
+	nothing_grows = true;
+	return NULL;
+}
+
+static const struct leftover leftovers[] = {
+	{ 0 },
+	{ .n_readers = 1 },
+	{ .n_sleepers = SLEEPERS },
+	{ .n_sleepers = SLEEPERS, .n_readers = 1 },
+};
+
+/* The end of a thread needs no memory for its deadlines: neither if the thread never had
+ * a timer, nor if its timers have no place left. */
+START_TEST(end_needs_no_memory_for_timers)
+{
+	struct leftover l = leftovers[_i];
+
+	ck_assert_int_eq(pipe(fds), 0);
+	join_thread(start_thread(leave_without_memory, &l));
+	ck_assert_int_eq(n_cleaned, l.n_sleepers + l.n_readers + 1);
+}
+END_TEST
+
 /* --- what main defers --- */
 
 static void say_later(void *word)
@@ -260,6 +353,74 @@ START_TEST(callbacks_and_traps_end_first)
 	ck_assert_int_eq(n, 0);
 	ck_assert_str_eq(said, "a");
 	weft_channel_unref(x);
+}
+END_TEST
+
+/* What a tasklet, or a function that main has deferred, leaves behind at the end of
+ * the thread does not stop it: a trap, or a deadline that has passed. */
+static void *helped;
+static atomic_bool
+	is_helping; /* an errand that is not begun would be given up */
+
+static int take_a_while(void *arg)
+{
+	is_helping = true;
+	usleep(50 * 1000);
+	helped = arg;
+	return 0;
+}
+
+static int wait_for_helper(void *arg)
+{
+	return weft_offload(take_a_while, arg);
+}
+
+static void await_helper(void)
+{
+	while (!is_helping)
+		weft_sleep(WEFT_MILLISECOND);
+}
+
+static int wait_and_trap(void *arg)
+{
+	(void)arg;
+	weft_sleep(1000 * WEFT_SECOND);
+	weft_switch_trap(1);
+	return 0;
+}
+
+static void begin_what_does_not_end(void *arg)
+{
+	static struct weft_deadline d;
+
+	weft_spawn(wait_for_helper, arg);
+	await_helper();
+	weft_deadline_begin(&d, weft_now());
+}
+
+static void *leave_trap_behind(void *arg)
+{
+	weft_spawn(wait_for_helper, arg);
+	weft_spawn(wait_and_trap, NULL);
+	await_helper();
+	return NULL;
+}
+
+static void *leave_deadline_behind(void *arg)
+{
+	weft_defer(begin_what_does_not_end, arg);
+	return NULL;
+}
+
+START_TEST(what_is_left_does_not_stop_the_end)
+{
+	int here;
+
+	helped = NULL;
+	is_helping = false;
+	join_thread(start_thread(_i ? leave_deadline_behind : leave_trap_behind,
+				 &here));
+	ck_assert_ptr_eq(helped, &here);
 }
 END_TEST
 
@@ -391,17 +552,6 @@ END_TEST
 
 /* --- what is given back --- */
 
-static int count_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static long resident_pages(void)
 {
 	FILE *statm = fopen("/proc/self/statm", "r");
@@ -429,22 +579,109 @@ START_TEST(everything_is_given_back)
 {
 	enum { WARM = 50 };
 	int n_rounds = has_memory_to_itself() ? 1000 : 100;
-	int n_descriptors = 0;
+	int n_open = 0;
 	long n_pages = 0;
 
 	x = weft_channel_new(0, 0);
 	for (int i = 0; i < WARM + n_rounds; i++) {
 		if (i == WARM) {
-			n_descriptors = count_descriptors();
+			n_open = n_descriptors();
 			n_pages = resident_pages();
 		}
 		join_thread(start_thread(use_a_lot, NULL));
 	}
-	ck_assert_int_eq(count_descriptors(), n_descriptors);
+	ck_assert_int_eq(n_descriptors(), n_open);
 	if (has_memory_to_itself())
 		ck_assert_int_lt(resident_pages() - n_pages, 1000);
 	ck_assert_int_eq(weft_channel_balance(x), 0);
 	weft_channel_unref(x);
+}
+END_TEST
+
+/* --- no memory for lists --- */
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+static __thread bool nothing_is_had;
+
+void *__wrap_malloc(size_t size)
+{
+	if (!nothing_is_had)
+		return __real_malloc(size);
+	errno = ENOMEM;
+	return NULL;
+}
+
+static int order_of_ends[20];
+static int n_ended;
+
+static int end_in_turn(void *number)
+{
+	int rc = weft_schedule_remove();
+
+	order_of_ends[n_ended++] = *(int *)number;
+	return rc;
+}
+
+static void *leave_without_a_list(void *arg)
+{
+	int *numbers = arg;
+
+	for (int i = 0; i < 20; i++)
+		weft_spawn(end_in_turn, &numbers[i]);
+	weft_schedule();
+	nothing_is_had = true;
+	return NULL;
+}
+
+/* Nor for a list of the tasklets that are to end: they do, in the order in which they
+ * came. */
+START_TEST(end_needs_no_memory_for_a_list)
+{
+	int numbers[20];
+
+	for (int i = 0; i < 20; i++)
+		numbers[i] = i;
+	join_thread(start_thread(leave_without_a_list, numbers));
+	ck_assert_int_eq(n_ended, 20);
+	for (int i = 0; i < 20; i++)
+		ck_assert_int_eq(order_of_ends[i], i);
+}
+END_TEST
+
+static int n_given_up_dropped;
+
+static void count_dropped(void *arg)
+{
+	(void)arg;
+	n_given_up_dropped++;
+}
+
+static int leave_there(void *arg)
+{
+	nothing_is_had = true;
+	pthread_exit(arg);
+}
+
+static void *leave_by_exit(void *arg)
+{
+	struct weft_tasklet_options o = { .paused = true,
+					  .drop = count_dropped };
+
+	for (int i = 0; i < 20; i++)
+		weft_spawn_with(&o, end_in_turn, NULL);
+	weft_spawn(leave_there, NULL);
+	weft_run();
+	return arg;
+}
+
+START_TEST(giving_up_needs_no_memory)
+{
+	if (UNDER_TSAN || UNDER_ASAN)
+		return;
+	join_thread(start_thread(leave_by_exit, NULL));
+	ck_assert_int_eq(n_given_up_dropped, 20);
 }
 END_TEST
 
@@ -455,7 +692,12 @@ int main(void)
 	add_case(s, "order", killed_in_order_of_creation);
 	add_case(s, "join", joined_from_another_thread);
 	add_case(s, "shield", shielded_ones_get_time, hidden_ones_are_given_up);
+	add_case(s, "no memory", end_needs_no_memory_for_a_list,
+		 giving_up_needs_no_memory);
+	add_loop(s, "no memory", end_needs_no_memory_for_timers,
+		 N_ELEMENTS(leftovers));
 	add_case(s, "main", deferred_by_main, callbacks_and_traps_end_first);
+	add_loop(s, "left behind", what_is_left_does_not_stop_the_end, 2);
 	add_case(s, "others", send_against_the_end);
 	add_case(s, "process", pthread_exit_from_main, exit_ends_everything);
 	add_case(s, "memory", everything_is_given_back);

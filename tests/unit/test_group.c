@@ -1126,6 +1126,8 @@ START_TEST(fork_at_any_moment)
 {
 	pthread_t user;
 
+	if (lacks_fork_with_threads())
+		return;
 	make_all();
 	user = start_thread(use_groups, g);
 	for (int i = 0; i < 100; i++) {

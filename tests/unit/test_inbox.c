@@ -7,9 +7,9 @@
 #include <errno.h>
 #include <weft.h>
 
-#include "inbox.h"
-#include "park.h"
-#include "scheduler.h"
+#include "core/inbox.h"
+#include "core/park.h"
+#include "core/scheduler.h"
 #include "support.h"
 
 static struct scheduler target __attribute__((aligned(128)));
@@ -118,8 +118,6 @@ START_TEST(park_with_what_completed_at_once)
 	pthread_t other = start_thread(receive_three, ch);
 	int n[3] = { 0 };
 
-	if (lacks_io_uring())
-		return;
 	/* Another thread is awake at first, so this one spins before it parks. */
 	for (int i = 0; i < 3; i++)
 		weft_spawn(three_nops, &n[i]);

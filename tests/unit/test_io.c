@@ -237,6 +237,34 @@ START_TEST(blocked_read_lets_others_run)
 }
 END_TEST
 
+/* Descriptors that cannot be told not to wait: a call that must not wait finds what is
+ * there all the same, and nothing where there is nothing. */
+START_TEST(under_a_trap_it_finds_what_is_there)
+{
+	enum { ROUNDS = 100 };
+
+	const char *path;
+	char byte;
+	int fd;
+
+	if (lacks_threads())
+		return; /* it needs a helper */
+	path = path_in_folder("file");
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	weft_set_block_trap(true);
+	for (int i = 0; i < ROUNDS; i++) {
+		ck_assert_int_eq(weft_read(fd, &byte, 1), -EAGAIN);
+		ck_assert_int_eq(weft_write(fd, "x", 1), 1);
+		ck_assert_int_eq(weft_read(fd, &byte, 1), 1);
+	}
+	weft_set_block_trap(false);
+	close(fd);
+	remove_folder();
+}
+END_TEST
+
 /* --- files --- */
 
 /* Files are read and written at their position, which the kernel keeps. */
@@ -375,6 +403,48 @@ START_TEST(nothing_moves_nothing)
 	ck_assert_int_eq(weft_write(fds[1], "x", 1), 1);
 	ck_assert_int_eq(weft_read(fds[0], NULL, 0), 0);
 	ck_assert_int_eq(weft_read(fds[0], (char[1]){ 0 }, 1), 1);
+}
+END_TEST
+
+/* A read of nothing does not wait for something, from whatever it would come. */
+START_TEST(nothing_is_there_at_once)
+{
+	const char *path = path_in_folder("fifo");
+	struct iovec empty[2] = { { .iov_base = NULL }, { .iov_base = NULL } };
+	int fds[2];
+
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	fds[0] = open(path, O_RDWR | O_CLOEXEC);
+	fds[1] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	ck_assert_int_ge(fds[1], 0);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(weft_read(fds[i], NULL, 0), 0);
+		ck_assert_int_eq(weft_readv(fds[i], NULL, 0), 0);
+		ck_assert_int_eq(weft_readv(fds[i], empty, 2), 0);
+		ck_assert_int_eq(weft_write(fds[i], NULL, 0), 0);
+		ck_assert_int_eq(weft_writev(fds[i], empty, 2), 0);
+	}
+	ck_assert_int_eq(weft_readv(-1, empty, 2), -EBADF);
+	ck_assert_int_eq(weft_writev(-1, empty, 2), -EBADF);
+}
+END_TEST
+
+/* Where messages have limits, a write of nothing is one, and a vector of nothing is
+ * none, as it is with write(2) and writev(2). */
+START_TEST(nothing_can_be_a_message)
+{
+	static const int types[] = { SOCK_DGRAM, SOCK_SEQPACKET };
+	struct iovec empty[2] = { { .iov_base = NULL }, { .iov_base = NULL } };
+	char c;
+	int fds[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, types[_i] | SOCK_CLOEXEC, 0, fds),
+			 0);
+	ck_assert_int_eq(weft_writev(fds[0], empty, 2), 0);
+	ck_assert_int_eq(recv(fds[1], &c, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(weft_write(fds[0], NULL, 0), 0);
+	ck_assert_int_eq(recv(fds[1], &c, 1, MSG_DONTWAIT), 0);
+	ck_assert_int_eq(recv(fds[1], &c, 1, MSG_DONTWAIT), -1);
 }
 END_TEST
 
@@ -561,6 +631,224 @@ START_TEST(connection_is_refused)
 	ck_assert_int_eq(client.rc, -ECONNREFUSED);
 	if (_i % 2)
 		remove_folder();
+}
+END_TEST
+
+/* --- connections to a Unix socket whose backlog is full --- */
+
+static struct address crowded;
+
+/* Returns the listener. */
+static int make_crowded(void)
+{
+	int fd = make_listener(1, &crowded);
+	int rc = 0;
+
+	ck_assert_int_eq(listen(fd, 0), 0);
+	while (!rc) {
+		int s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+		rc = connect(s, &crowded.any, crowded.length);
+	}
+	ck_assert_int_eq(errno, EAGAIN);
+	return fd;
+}
+
+enum { BLOCKING, NONBLOCKING, WITH_TIMEOUT, N_CROWDED };
+
+static int make_caller(int kind)
+{
+	struct timeval tv = { .tv_usec = 1000 };
+	int fd = socket(AF_UNIX,
+			SOCK_STREAM | (kind == NONBLOCKING ? SOCK_NONBLOCK : 0),
+			0);
+
+	ck_assert_int_ge(fd, 0);
+	if (kind == WITH_TIMEOUT)
+		ck_assert_int_eq(
+			setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv),
+			0);
+	return fd;
+}
+
+struct caller {
+	int fd;
+	int rc;
+	weft_tasklet tasklet;
+	struct address to; /* the call may look at it again and again */
+};
+
+static int call_crowded(void *arg)
+{
+	struct caller *c = arg;
+
+	c->to = crowded;
+	c->rc = weft_connect(c->fd, &c->to.any, c->to.length);
+	return 0;
+}
+
+/* Starts one that waits, and has it try a few times. */
+static void start_caller(struct caller *c, int kind)
+{
+	*c = (struct caller){ .fd = make_caller(kind), .rc = 1 };
+	c->tasklet = weft_spawn(call_crowded, c);
+	weft_sleep(10 * WEFT_MILLISECOND);
+	ck_assert_int_eq(c->rc, 1);
+}
+
+static void *accept_late(void *listener)
+{
+	usleep(50 * 1000);
+	if (accept(*(int *)listener, NULL, NULL) < 0)
+		*(int *)listener = -1;
+	return NULL;
+}
+
+/* The call waits for room, also if nothing else wakes its thread. */
+START_TEST(connect_waits_for_room)
+{
+	int listener = make_crowded();
+	struct caller c;
+	pthread_t thread;
+
+	start_caller(&c, _i);
+	thread = start_thread(accept_late, &listener);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(c.rc, 0);
+	join_thread(thread);
+	ck_assert_int_ge(listener, 0);
+	remove_folder();
+}
+END_TEST
+
+/* The wait is ended as any other: by a deadline, a kill, a raise of any error, and a
+ * close. */
+START_TEST(connect_stops_waiting_for_room)
+{
+	struct weft_deadline d;
+	struct caller c;
+
+	make_crowded();
+	c = (struct caller){ .fd = make_caller(_i) };
+	weft_deadline_begin(&d, weft_now() + 30 * WEFT_MILLISECOND);
+	call_crowded(&c);
+	weft_deadline_end(&d);
+	ck_assert_int_eq(c.rc, -ETIMEDOUT);
+	start_caller(&c, _i);
+	ck_assert_int_eq(weft_tasklet_kill(c.tasklet, 0), 0);
+	weft_run();
+	ck_assert_int_eq(c.rc, -ECANCELED);
+	start_caller(&c, _i);
+	ck_assert_int_eq(weft_tasklet_raise(c.tasklet, EAGAIN, 0), 0);
+	weft_run();
+	ck_assert_int_eq(c.rc, -EAGAIN);
+	start_caller(&c, _i);
+	ck_assert_int_eq(weft_close(c.fd), 0);
+	weft_run();
+	ck_assert_int_eq(c.rc, -ECANCELED);
+	remove_folder();
+}
+END_TEST
+
+/* A caller whose number is another socket's by now does not connect that one. */
+START_TEST(connect_leaves_a_reused_number_alone)
+{
+	int listener = make_crowded();
+	struct sockaddr_un peer;
+	socklen_t size = sizeof peer;
+	struct caller c;
+	int other;
+
+	start_caller(&c, NONBLOCKING);
+	weft_sleep(_i * WEFT_MILLISECOND);
+	/* If it pauses, the pause ends, but it does not run. */
+	usleep(30 * 1000);
+	ck_assert_int_eq(weft_close(c.fd), 0);
+	other = make_caller(NONBLOCKING);
+	ck_assert_int_eq(other, c.fd);
+	ck_assert_int_ge(accept(listener, NULL, NULL), 0);
+	weft_run();
+	/* 0: an operation that the kernel had was not cancelled in time. */
+	ck_assert(c.rc == -ECANCELED || c.rc == 0);
+	ck_assert_int_eq(getpeername(other, (void *)&peer, &size), -1);
+	remove_folder();
+}
+END_TEST
+
+/* With a trap it does not wait. */
+START_TEST(connect_under_a_trap)
+{
+	struct caller c;
+
+	make_crowded();
+	c = (struct caller){ .fd = make_caller(_i / 2) };
+	if (_i % 2)
+		weft_switch_trap(1);
+	else
+		weft_set_block_trap(true);
+	call_crowded(&c);
+	ck_assert_int_eq(c.rc, _i % 2 ? -EPERM : -EAGAIN);
+	remove_folder();
+}
+END_TEST
+
+/* Those that wait for room, however many, keep nobody from another server. */
+START_TEST(connects_that_wait_leave_others_alone)
+{
+	enum { N = 150 };
+
+	struct caller *dead;
+	struct caller live[3];
+	int listener;
+
+	/* Without threads of the kernel's, they wait in line. */
+	if (lacks_descriptors(N + 50) || lacks_threads() || lacks_workers())
+		return;
+	dead = calloc(N, sizeof dead[0]);
+	make_crowded();
+	for (int i = 0; i < N; i++) {
+		dead[i].fd = make_caller(BLOCKING);
+		dead[i].tasklet = weft_spawn(call_crowded, &dead[i]);
+	}
+	weft_sleep(50 * WEFT_MILLISECOND);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	snprintf(crowded.un.sun_path, sizeof crowded.un.sun_path, "%s",
+		 path_in_folder("file"));
+	ck_assert_int_eq(bind(listener, &crowded.any, crowded.length), 0);
+	ck_assert_int_eq(listen(listener, 0), 0);
+	for (int i = 0; i < 3; i++) {
+		live[i] =
+			(struct caller){ .fd = make_caller(BLOCKING), .rc = 1 };
+		weft_spawn(call_crowded, &live[i]);
+	}
+	weft_sleep(10 * WEFT_MILLISECOND);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_ge(weft_accept(listener, NULL, NULL), 0);
+	for (int i = 0; i < N; i++)
+		ck_assert_int_eq(
+			weft_tasklet_kill(dead[i].tasklet, WEFT_PENDING), 0);
+	weft_run();
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(live[i].rc, 0);
+	free(dead);
+	remove_folder();
+}
+END_TEST
+
+/* The address is the kernel's to look at. */
+START_TEST(connect_to_a_bad_address)
+{
+	int fd = make_caller(_i);
+
+	ck_assert_int_eq(weft_connect(fd, (void *)16, sizeof crowded), -EFAULT);
+	ck_assert_int_eq(weft_connect(fd, NULL, sizeof crowded), -EFAULT);
+	close(fd);
+	ck_assert_int_eq(weft_connect(fd, &crowded.any, sizeof crowded.any),
+			 -EBADF);
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(weft_connect(fd, &crowded.any, sizeof crowded.any),
+			 -ENOTSOCK);
+	close(fd);
 }
 END_TEST
 
@@ -936,12 +1224,41 @@ START_TEST(await_any_operation)
 }
 END_TEST
 
-/* An operation that the kernel does not know fails by itself. */
+/* --- cancelled by an operation of the user's --- */
+
+static int wait_for_time(void *time)
+{
+	struct io_uring_sqe sqe = { 0 };
+
+	io_uring_prep_timeout(&sqe, time, 0, 0);
+	*(long long *)time = weft_await(&sqe);
+	return 0;
+}
+
+/* It is not begun again, however long it is: a time may look like an address. */
+START_TEST(await_a_time_that_is_cancelled)
+{
+	static const int seconds[] = { 1000, 1, AF_UNIX + 65536, AF_INET };
+	struct __kernel_timespec time = { .tv_sec = seconds[_i] };
+	struct io_uring_sqe sqe = { 0 };
+
+	weft_spawn(wait_for_time, &time);
+	weft_schedule();
+	io_uring_prep_cancel(&sqe, NULL, 0);
+	sqe.cancel_flags = IORING_ASYNC_CANCEL_ANY;
+	ck_assert_int_ge(weft_await(&sqe), 0);
+	ck_assert_int_eq(weft_run_until(weft_now() + 10 * WEFT_SECOND), 0);
+	ck_assert_int_eq(time.tv_sec, -ECANCELED);
+}
+END_TEST
+
+/* An operation that the engine does not know fails by itself. */
 START_TEST(await_an_unknown_operation)
 {
 	struct io_uring_sqe sqe = { .opcode = 255 };
 
-	ck_assert_int_eq(weft_await(&sqe), -EINVAL);
+	ck_assert_int_eq(weft_await(&sqe),
+			 have_io_uring() ? -EINVAL : -EOPNOTSUPP);
 	io_uring_prep_nop(&sqe);
 	ck_assert_int_eq(weft_await(&sqe), 0);
 }
@@ -1016,22 +1333,28 @@ static void *pass_from_another_thread(void *channel)
 	return NULL;
 }
 
-/* Where a filter refuses the ring, be it set-up or use, I/O returns what the
- * filter said, each time, and all the rest works: enter_refused_by_a_filter. */
+static const struct refusal refusals[] = {
+	{ SYS_io_uring_setup, -1, 0, EPERM },
+	{ SYS_io_uring_setup, -1, 0, ENOSYS },
+	{ SYS_io_uring_setup, -1, 0, ENOMEM },
+	{ SYS_io_uring_enter, -1, 0, EPERM },
+	{ SYS_io_uring_enter, -1, 0, ENOSYS },
+};
+
+/* Where a filter refuses the ring, be it set-up or use, and nothing else will do,
+ * I/O returns what the filter said, each time, and all the rest works:
+ * enter_refused_by_a_filter. */
 START_TEST(refused_ring_is_an_error_of_io_only)
 {
-	static const struct refusal refusals[] = {
-		{ SYS_io_uring_setup, -1, 0, EPERM },
-		{ SYS_io_uring_setup, -1, 0, ENOSYS },
-		{ SYS_io_uring_enter, -1, 0, EPERM },
-		{ SYS_io_uring_enter, -1, 0, ENOSYS },
-	};
 	weft_channel *ch = weft_channel_new(sizeof(int), 0);
 	pthread_t other;
 	int ends[2];
 	char byte;
 
+	if (lacks_io_uring())
+		return;
 	make_pair(0, ends);
+	setenv("WEFT_ENGINE", "uring", 1);
 	refuse_call(&refusals[_i]);
 	for (int i = 0; i < 3; i++)
 		ck_assert_int_eq(weft_read(ends[0], &byte, 1),
@@ -1045,7 +1368,45 @@ START_TEST(refused_ring_is_an_error_of_io_only)
 	}
 	join_thread(other);
 	ck_assert_int_eq(weft_sleep(WEFT_MILLISECOND), 0);
+	ck_assert_str_eq(weft_engine(), "uring");
 	weft_channel_unref(ch);
+}
+END_TEST
+
+static int write_one(void *arg)
+{
+	return (int)weft_write(*(int *)arg, "x", 1);
+}
+
+static void *read_in_a_thread(void *arg)
+{
+	char byte = 0;
+
+	*(int *)arg = (int)weft_read(*(int *)arg, &byte, 1);
+	return NULL;
+}
+
+/* If either will do, the other engine takes its place. */
+START_TEST(refused_ring_has_a_substitute)
+{
+	pthread_t other;
+	int ends[2], fd;
+	char byte = 0;
+
+	if (lacks_io_uring())
+		return;
+	make_pair(0, ends);
+	unsetenv("WEFT_ENGINE");
+	refuse_call(&refusals[_i]);
+	weft_spawn(write_one, &ends[1]);
+	ck_assert_int_eq(weft_read(ends[0], &byte, 1), 1);
+	ck_assert_int_eq(byte, 'x');
+	ck_assert_str_eq(weft_engine(), "poll");
+	fd = ends[0];
+	other = start_thread(read_in_a_thread, &fd);
+	ck_assert_int_eq(weft_write(ends[1], "x", 1), 1);
+	join_thread(other);
+	ck_assert_int_eq(fd, 1);
 }
 END_TEST
 
@@ -1053,18 +1414,29 @@ int main(void)
 {
 	Suite *s = suite_create("io");
 
-	if (lacks_io_uring())
-		return SKIPPED;
 	add_loop(s, "streams", stream_arrives_whole, 32);
 	add_loop(s, "streams between threads", stream_between_threads, 2);
 	add_loop(s, "blocked read", blocked_read_lets_others_run, 4);
+	add_case(s, "blocking, under a trap",
+		 under_a_trap_it_finds_what_is_there);
 	add_case(s, "files", file_position_is_the_kernels, openat_options);
 	add_case(s, "failures", failures_are_negative_errnos, peer_has_gone);
 	add_loop(s, "nothing", nothing_moves_nothing, 2);
+	add_case(s, "nothing, at once", nothing_is_there_at_once);
+	add_loop(s, "nothing, as a message", nothing_can_be_a_message, 2);
 	add_loop(s, "connections", connections_get_their_own_answers, 4);
 	add_loop(s, "connections between threads", connections_between_threads,
 		 2);
 	add_loop(s, "refused", connection_is_refused, 4);
+	add_loop(s, "full backlog", connect_waits_for_room, N_CROWDED);
+	add_loop(s, "full backlog, end", connect_stops_waiting_for_room,
+		 N_CROWDED);
+	add_loop(s, "full backlog, reuse", connect_leaves_a_reused_number_alone,
+		 8);
+	add_loop(s, "full backlog, traps", connect_under_a_trap, 4);
+	add_case(s, "full backlog, many",
+		 connects_that_wait_leave_others_alone);
+	add_loop(s, "bad address", connect_to_a_bad_address, 2);
 	add_loop(s, "close", close_cancels_what_is_in_flight, 8);
 	add_loop(s, "close and a result", close_keeps_a_result_that_had_come,
 		 2);
@@ -1072,9 +1444,13 @@ int main(void)
 	add_case(s, "many", two_hundred_conversations, thousands_in_flight,
 		 close_cancels_thousands, cancel_storm_with_full_ring,
 		 thousands_of_nops, rings_of_many_threads);
+	add_loop(s, "cancelled by hand", await_a_time_that_is_cancelled, 4);
 	add_case(s, "any operation", await_any_operation,
 		 await_an_unknown_operation, await_refuses,
 		 await_from_short_lives);
-	add_loop(s, "refused", refused_ring_is_an_error_of_io_only, 4);
+	add_loop(s, "refused", refused_ring_is_an_error_of_io_only,
+		 N_ELEMENTS(refusals));
+	add_loop(s, "refused", refused_ring_has_a_substitute,
+		 N_ELEMENTS(refusals));
 	return run_suite(s);
 }

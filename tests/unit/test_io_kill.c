@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -101,6 +102,87 @@ START_TEST(cancel_storm_with_full_ring)
 	ck_assert_int_eq(n_canceled, n);
 	ck_assert_int_eq(write(ends[1], "x", 1), 1);
 	ck_assert_int_eq(read(ends[0], buffer, 2), 1);
+}
+END_TEST
+
+/* --- very many at once --- */
+
+enum { VERY_MANY = 100000 };
+
+static struct {
+	weft_tasklet *tasklets;
+	int n;
+	int64_t when;
+	int n_ended[2]; /* by the kill or deadline, and otherwise */
+} crowd;
+
+static int read_in_crowd(void *arg)
+{
+	int expected = crowd.when ? -ETIMEDOUT : -ECANCELED;
+	struct weft_deadline d;
+	char byte = 0;
+	ssize_t rc;
+
+	if (crowd.when)
+		weft_deadline_begin(&d, crowd.when);
+	rc = weft_read(ends[0], &byte, 1);
+	if (crowd.when)
+		weft_deadline_end(&d);
+	crowd.n_ended[rc != expected || byte != 0]++;
+	return arg != NULL;
+}
+
+static void spawn_crowd(void)
+{
+	ck_assert_int_eq(pipe(ends), 0);
+	crowd.n = many_tasklets(VERY_MANY);
+	crowd.tasklets = calloc((size_t)crowd.n, sizeof *crowd.tasklets);
+	for (int i = 0; i < crowd.n; i++)
+		crowd.tasklets[i] = weft_spawn(read_in_crowd, NULL);
+	for (int i = 0; i < crowd.n; i++)
+		ck_assert(!weft_tasklet_is_null(crowd.tasklets[i]));
+}
+
+/* All have ended, for that reason, and the bytes that come are for others. */
+static void expect_end_of_crowd(void)
+{
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(crowd.n_ended[0], crowd.n);
+	ck_assert_int_eq(crowd.n_ended[1], 0);
+	ck_assert_int_eq(write(ends[1], "ab", 2), 2);
+	ck_assert_int_eq(weft_read(ends[0], buffer, 4), 2);
+	free(crowd.tasklets);
+}
+
+START_TEST(very_many_killed_at_once)
+{
+	spawn_crowd();
+	ck_assert_int_eq(weft_pump(), crowd.n);
+	for (int i = 0; i < crowd.n; i++)
+		ck_assert_int_eq(
+			weft_tasklet_kill(crowd.tasklets[i], WEFT_PENDING), 0);
+	expect_end_of_crowd();
+}
+END_TEST
+
+/* Some may be too late to begin: they return the same. */
+START_TEST(very_many_time_out_at_once)
+{
+	crowd.when = weft_now() + WEFT_SECOND;
+	spawn_crowd();
+	expect_end_of_crowd();
+}
+END_TEST
+
+/* One close ends them all. */
+START_TEST(very_many_closed_at_once)
+{
+	spawn_crowd();
+	ck_assert_int_eq(weft_pump(), crowd.n);
+	ck_assert_int_eq(weft_close(ends[0]), 0);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(crowd.n_ended[0], crowd.n);
+	free(crowd.tasklets);
 }
 END_TEST
 
@@ -217,6 +299,7 @@ START_TEST(io_in_a_schedule_callback)
 END_TEST
 
 static weft_tasklet fresh;
+static _Atomic(bool) is_raised;
 
 static void write_about_it(weft_tasklet t, int result, void *ctx)
 {
@@ -230,6 +313,7 @@ static void *raise_on_it(void *arg)
 {
 	until_parked(*(uint64_t *)arg);
 	weft_tasklet_raise(fresh, EIO, 0);
+	is_raised = true;
 	return NULL;
 }
 
@@ -247,10 +331,13 @@ START_TEST(io_in_an_error_handler)
 	weft_set_error_handler(write_about_it, NULL);
 	fresh = weft_spawn_with(&paused, receive, NULL);
 	thread = start_thread(raise_on_it, &id);
-	weft_deadline_begin(&d, weft_now() + 300 * WEFT_MILLISECOND);
-	ck_assert_int_eq(weft_channel_receive(x, NULL), -ETIMEDOUT);
-	ck_assert(weft_deadline_end(&d));
+	do { /* until the other thread has seen it parked */
+		weft_deadline_begin(&d, weft_now() + 300 * WEFT_MILLISECOND);
+		ck_assert_int_eq(weft_channel_receive(x, NULL), -ETIMEDOUT);
+		ck_assert(weft_deadline_end(&d));
+	} while (!is_raised);
 	join_thread(thread);
+	weft_schedule(); /* if it came too late for the wait */
 	ck_assert(said == 1 || said == -EPERM);
 	weft_channel_unref(x);
 }
@@ -416,11 +503,11 @@ int main(void)
 {
 	Suite *s = suite_create("io_kill");
 
-	if (lacks_io_uring())
-		return SKIPPED;
 	add_case(s, "interrupted", raise_interrupts_once,
 		 result_that_came_first, cancel_storm_with_full_ring,
 		 accept_is_interrupted);
+	add_case(s, "very many", very_many_killed_at_once,
+		 very_many_time_out_at_once, very_many_closed_at_once);
 	add_case(s, "stopped", stopping_the_process_ends_no_call);
 	add_case(s, "close", killed_one_closes);
 	add_loop(s, "trap", io_under_a_trap, 2);

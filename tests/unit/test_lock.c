@@ -12,9 +12,9 @@
 #include <unistd.h>
 #include <weft.h>
 
-#include "lock.h"
-#include "park.h"
-#include "scheduler.h"
+#include "base/lock.h"
+#include "core/park.h"
+#include "core/scheduler.h"
 #include "support.h"
 
 static struct lock lock;

@@ -4,7 +4,6 @@
  * and keeps no other from opening files.
  */
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -45,18 +44,6 @@ static void remove_fifos(int n)
 	unlink(path_of("file", 0));
 	unlink(path_of("link", 0));
 	ck_assert_int_eq(rmdir(folder), 0);
-}
-
-static int n_descriptors(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
-
-	ck_assert_ptr_nonnull(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 static const int NOT_BACK = 12345;
@@ -382,8 +369,6 @@ int main(void)
 {
 	Suite *s = suite_create("open");
 
-	if (!have_io_uring())
-		return SKIPPED;
 	add_loop(s, "FIFO", open_waits_for_the_other_end, N_ELEMENTS(ways));
 	add_loop(s, "FIFO and a thread", other_end_is_opened_plainly,
 		 N_ELEMENTS(ways));

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -15,14 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <weft.h>
 
-#include "offload.h"
-#include "scheduler.h"
+#include "core/scheduler.h"
+#include "io/offload.h"
 #include "support.h"
 
 enum { BLOCK = 4096, BLOCKS = 400, LINE = 64, LINES = 100, WRITERS = 4 };
@@ -240,6 +242,8 @@ START_TEST(position_is_shared_with_a_child)
 	pid_t pid;
 	int status;
 
+	if (lacks_fork_with_threads())
+		return;
 	for (long i = 0; i < 10; i += 2) {
 		ck_assert_int_eq(weft_read(fd, block, BLOCK), BLOCK);
 		ck_assert_int_eq(block[0], i);
@@ -548,8 +552,8 @@ START_TEST(close_ends_transfers)
 		;
 	d[0].rc = 1;
 	ck_assert_int_eq(weft_close(other), 0);
-	ck_assert_int_eq(d[0].rc, BLOCK);
 	ck_assert_int_eq(weft_run(), 0);
+	ck_assert_int_eq(d[0].rc, BLOCK);
 out:
 	free(block);
 }
@@ -828,6 +832,128 @@ START_TEST(thread_ends_with_a_close_under_way)
 }
 END_TEST
 
+static weft_tasklet closer;
+static int sockets[2];
+
+static int close_when_told(void *arg)
+{
+	(void)arg;
+	(void)weft_schedule_remove();
+	return weft_close(sockets[0]);
+}
+
+static void *leave_one_in_line(void *arg)
+{
+	closer = weft_spawn(close_when_told, NULL);
+	weft_pump();
+	occupy_helpers();
+	weft_tasklet_insert(closer);
+	weft_pump();
+	weft_spawn(leave_thread, NULL);
+	weft_run();
+	return arg;
+}
+
+/* A tasklet is given up that waits in line for a helper to close what lingers: it is
+ * closed all the same. */
+START_TEST(given_up_in_line_to_close)
+{
+	struct linger l = { .l_onoff = 1, .l_linger = 1 };
+	struct pollfd p = { .events = POLLIN };
+	pthread_t thread;
+
+	if (UNDER_TSAN || UNDER_ASAN) /* as in test_leave.c */
+		return;
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	ck_assert_int_eq(
+		setsockopt(sockets[0], SOL_SOCKET, SO_LINGER, &l, sizeof l), 0);
+	sem_init(&held, 0, 0);
+	weft_thread_id();
+	thread = start_thread(leave_one_in_line, NULL);
+	sem_wait(&held);
+	while (weft_tasklet_alive(closer))
+		usleep(1000);
+	for (int i = 0; i < HELPERS; i++)
+		sem_post(&gate);
+	join_thread(thread);
+	p.fd = sockets[1];
+	ck_assert_int_eq(poll(&p, 1, 0), 1);
+	ck_assert(p.revents & POLLHUP);
+}
+END_TEST
+
+enum { DEPTH = 64 * 1024, FRAMES = 32 * 1024 };
+
+static char *dead_frames;
+
+/* A destructor of a key that is older than the library's. */
+static void write_there(void *arg)
+{
+	(void)arg;
+	memset(dead_frames, 0x5a, FRAMES);
+}
+
+static int to_close = -1;
+
+static void close_as_dropped(void *arg)
+{
+	(void)arg;
+	(void)weft_close(to_close);
+}
+
+/* Main's read has been made, and main has yet to hear of it. */
+static int leave_with_drop(void *arg)
+{
+	struct weft_tasklet_options o = { .paused = true,
+					  .drop = close_as_dropped };
+
+	sem_post(&held);
+	while (weft_tasklet_state(weft_main()) != WEFT_RUNNABLE)
+		weft_tasklet_insert(weft_current());
+	weft_spawn_with(&o, leave_thread, arg);
+	pthread_exit(NULL);
+}
+
+static __attribute__((noinline)) void read_far_below(void *block)
+{
+	char *below = __builtin_alloca(DEPTH);
+
+	*(volatile char *)below = 1;
+	dead_frames = below - FRAMES;
+	weft_spawn(leave_with_drop, NULL);
+	(void)weft_read(held_fd, block, BLOCK);
+	*(volatile char *)below = 1;
+}
+
+static pthread_key_t older;
+
+static void *leave_with_transfer_of_main(void *block)
+{
+	pthread_setspecific(older, block);
+	read_far_below(block);
+	return NULL;
+}
+
+/* What is dropped as a thread is left closes a file: nobody looks for a transfer in
+ * frames of main's that are gone. */
+START_TEST(close_in_drop_after_pthread_exit)
+{
+	int fd = make_file(O_DIRECT);
+	char *block = aligned_alloc(BLOCK, BLOCK);
+
+	/* Tools do not like it either. */
+	if (fd >= 0 && !UNDER_TSAN && !UNDER_ASAN && !is_under_valgrind()) {
+		pthread_key_create(&older, write_there);
+		sem_init(&held, 0, 0);
+		held_fd = fd;
+		to_close = make_file(0);
+		join_thread(start_thread(leave_with_transfer_of_main, block));
+		ck_assert_int_eq(fcntl(to_close, F_GETFD), -1);
+	}
+	free(block);
+}
+END_TEST
+
 /* In a child of fork() a call in line goes on, and the file can be used. */
 START_TEST(fork_with_a_call_in_line)
 {
@@ -835,6 +961,8 @@ START_TEST(fork_with_a_call_in_line)
 	int status;
 	pid_t pid;
 
+	if (lacks_fork_with_threads())
+		return;
 	if (d.fd < 0)
 		return;
 	d.block = aligned_alloc(BLOCK, BLOCK);
@@ -863,8 +991,6 @@ int main(void)
 	Suite *s = suite_create("position");
 
 	sem_init(&gate, 0, 0);
-	if (!have_io_uring())
-		return SKIPPED;
 	add_loop(s, "writers", writers_lose_nothing, 4);
 	add_case(s, "order", writes_keep_their_order);
 	add_loop(s, "readers", readers_share_a_position, 3);
@@ -880,7 +1006,8 @@ int main(void)
 	add_case(s, "waiting", others_run_meanwhile,
 		 functions_do_not_keep_files_waiting, line_keeps_one_helper,
 		 no_helper_to_be_had);
-	add_case(s, "pthread_exit", thread_ends_with_a_close_under_way);
+	add_case(s, "pthread_exit", thread_ends_with_a_close_under_way,
+		 given_up_in_line_to_close, close_in_drop_after_pthread_exit);
 	/* its child is one thread of many, of which the tool knows too much */
 	if (!UNDER_TSAN && !is_under_valgrind())
 		add_case(s, "fork", fork_with_a_call_in_line);

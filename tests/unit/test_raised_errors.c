@@ -270,8 +270,6 @@ static void raise_on(const struct call *c, int number, bool is_late)
 	struct caller caller = { .call = c, .is_late = is_late };
 	weft_tasklet t;
 
-	if (c->wait == read_byte && !have_io_uring())
-		return;
 	prepare(c);
 	t = weft_spawn(call_twice, &caller);
 	ck_assert_int_eq(weft_schedule(), 0);

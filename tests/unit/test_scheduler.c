@@ -491,7 +491,7 @@ START_TEST(busy_pair_does_not_starve_io)
 	struct reader r = { .rc = -1 };
 	int fds[2];
 
-	if (lacks_io_uring())
+	if (lacks_reads_at_once())
 		return;
 	ck_assert_int_eq(pipe(fds), 0);
 	r.fd = fds[0];
@@ -523,7 +523,7 @@ START_TEST(busy_pair_does_not_starve_io_that_comes)
 	struct reader r = { .rc = -1 };
 	int fds[2];
 
-	if (lacks_io_uring())
+	if (lacks_reads_at_once())
 		return;
 	ck_assert_int_eq(pipe(fds), 0);
 	ck_assert_int_eq(fds[1], fds[0] + 1);
@@ -577,7 +577,7 @@ START_TEST(ping_pong_does_not_starve_io)
 			  .back = weft_channel_new(sizeof(int), 0) };
 	int fds[2];
 
-	if (lacks_io_uring())
+	if (lacks_reads_at_once())
 		return;
 	ck_assert_int_eq(pipe(fds), 0);
 	p.reader.fd = fds[0];
@@ -608,7 +608,7 @@ START_TEST(chain_of_short_lives_does_not_starve_io)
 	struct reader r = { .rc = -1 };
 	int fds[2];
 
-	if (lacks_io_uring())
+	if (lacks_reads_at_once())
 		return;
 	ck_assert_int_eq(pipe(fds), 0);
 	r.fd = fds[0];
@@ -641,7 +641,7 @@ START_TEST(going_to_each_other_does_not_starve_io)
 	weft_tasklet reader, other;
 	int fds[2];
 
-	if (lacks_io_uring())
+	if (lacks_reads_at_once())
 		return;
 	ck_assert_int_eq(pipe(fds), 0);
 	r.fd = fds[0];
@@ -672,7 +672,7 @@ START_TEST(pump_takes_in_finished_io)
 	struct reader r = { .rc = -1 };
 	int fds[2];
 
-	if (lacks_io_uring())
+	if (lacks_reads_at_once())
 		return;
 	ck_assert_int_eq(pipe(fds), 0);
 	r.fd = fds[0];
@@ -792,7 +792,7 @@ START_TEST(careful_ways_do_not_starve_submission)
 	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	int yields = 0;
 
-	if (lacks_io_uring())
+	if (lacks_reads_at_once())
 		return;
 	weft_spawn(read_zero, &fd);
 	weft_spawn_with(&o, ways[_i].fn, &yields);
@@ -836,7 +836,7 @@ START_TEST(requests_do_not_starve_submission)
 	int yields = 0;
 	pthread_t thread;
 
-	if (lacks_io_uring())
+	if (lacks_reads_at_once())
 		return;
 	inserted = weft_spawn(pause_often, NULL);
 	weft_schedule();

@@ -40,12 +40,12 @@ static void expect_nobody(void)
 
 static struct weft_case receives(weft_channel *ch, int *value)
 {
-	return (struct weft_case){ ch, WEFT_RECEIVE, value, 1 };
+	return (struct weft_case){ { ch }, WEFT_RECEIVE, value, 1 };
 }
 
 static struct weft_case sends(weft_channel *ch, int *value)
 {
-	return (struct weft_case){ ch, WEFT_SEND, value, 1 };
+	return (struct weft_case){ { ch }, WEFT_SEND, value, 1 };
 }
 
 /* One that selects from x and y, or sends on z. */
@@ -93,7 +93,7 @@ START_TEST(wrong_arguments)
 	ck_assert_int_eq(weft_select(cases, 2, WEFT_NONBLOCK | 4), -EINVAL);
 	ck_assert_int_eq(weft_select(cases, (size_t)INT_MAX + 1, 0), -EINVAL);
 	ck_assert_int_eq(weft_select(cases, SIZE_MAX, WEFT_NONBLOCK), -EINVAL);
-	cases[1].op = (enum weft_op)2;
+	cases[1].op = (enum weft_op)(WEFT_AT + 1);
 	ck_assert_int_eq(weft_select(cases, 2, WEFT_NONBLOCK), -EINVAL);
 	/* also of a channel that is never ready */
 	cases[1].channel = NULL;
@@ -229,7 +229,7 @@ START_TEST(no_memory)
 	struct weft_case *cases;
 	int value = 0;
 
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return;
 	make_channels();
 	cases = calloc(HUGE_NUMBER, sizeof *cases);
@@ -1131,8 +1131,8 @@ static int report_selections(void)
 			run_selector, &me);
 	weft_spawn_with(&(struct weft_tasklet_options){ .name = "idler" },
 			select_many, NULL);
-	EXPECT(weft_select(&(struct weft_case){ z, WEFT_SEND, &value, 0 }, 1,
-			   0) == -EDEADLK);
+	EXPECT(weft_select(&(struct weft_case){ { z }, WEFT_SEND, &value, 0 },
+			   1, 0) == -EDEADLK);
 	EXPECT(weft_channel_balance(z) == 1);
 	EXPECT(me.rc == 99);
 	return 0;

@@ -124,8 +124,6 @@ START_TEST(handler_wakes_a_thread_that_is_parked_in_its_ring)
 	int fds[2];
 	weft_tasklet reader;
 
-	if (lacks_io_uring())
-		return;
 	ck_assert_int_eq(pipe(fds), 0);
 	reader = weft_spawn(read_pipe, &fds[0]);
 	ck_assert_int_eq(weft_schedule(), 0);
@@ -295,8 +293,6 @@ START_TEST(signalfd_is_read_as_any_other)
 	weft_tasklet t;
 	int fd;
 
-	if (lacks_io_uring())
-		return;
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR2);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);

@@ -4,6 +4,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <sys/syscall.h>
 #include <weft.h>
 
 #include "support.h"
@@ -57,6 +58,23 @@ START_TEST(start_refuses_what_cannot_be)
 	uint64_t id = 7;
 
 	ck_assert_int_eq(weft_thread_start(&id, NULL, NULL), -EINVAL);
+	ck_assert_uint_eq(id, 7);
+}
+END_TEST
+
+static const int no_thread[] = { EAGAIN, EINVAL, EPERM };
+
+/* The error is the same whatever the kernel says. */
+START_TEST(start_without_a_thread)
+{
+	uint64_t id = 7;
+
+	/* its look for leaks needs a thread */
+	if (UNDER_ASAN)
+		return;
+	refuse_call(&(struct refusal){ SYS_clone3, -1, 0, no_thread[_i] });
+	refuse_call(&(struct refusal){ SYS_clone, -1, 0, no_thread[_i] });
+	ck_assert_int_eq(weft_thread_start(&id, is_on_main, NULL), -EAGAIN);
 	ck_assert_uint_eq(id, 7);
 }
 END_TEST
@@ -290,6 +308,7 @@ int main(void)
 	add_case(s, "start", result_comes_once,
 		 function_runs_on_a_thread_of_its_own,
 		 start_refuses_what_cannot_be, start_without_an_id);
+	add_loop(s, "no thread", start_without_a_thread, N_ELEMENTS(no_thread));
 	add_case(s, "join", join_refuses_what_cannot_be, join_by_several,
 		 join_can_be_interrupted);
 	add_case(s, "end", function_is_killed, function_exits,

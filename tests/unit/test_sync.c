@@ -12,9 +12,9 @@
 #include <unistd.h>
 #include <weft.h>
 
-#include "fork.h"
+#include "base/part.h"
 #include "support.h"
-#include "sync.h"
+#include "sync/sync.h"
 
 static weft_mutex m = WEFT_MUTEX_INIT;
 static weft_condition c = WEFT_CONDITION_INIT;
@@ -310,10 +310,14 @@ START_TEST(other_loops_are_told)
 	FD_ZERO(&set);
 	FD_SET(fd, &set);
 	weft_pump();
-	ck_assert_int_eq(select(fd + 1, &set, NULL, NULL, &no_time), 0);
+	ck_assert_int_eq(
+		TEMP_FAILURE_RETRY(select(fd + 1, &set, NULL, NULL, &no_time)),
+		0);
 	waits[_i].give();
 	FD_SET(fd, &set);
-	ck_assert_int_eq(select(fd + 1, &set, NULL, NULL, &no_time), 1);
+	ck_assert_int_eq(
+		TEMP_FAILURE_RETRY(select(fd + 1, &set, NULL, NULL, &no_time)),
+		1);
 	weft_pump();
 	ck_assert_int_eq(t.rc, 0);
 	expect_all_free();
@@ -389,6 +393,86 @@ START_TEST(thread_ends_while_its_tasklets_wait)
 	join_thread(start_thread(wait_and_end, &_i));
 	if (waits[_i].hold)
 		waits[_i].give();
+	expect_all_free();
+}
+END_TEST
+
+/* --- handed the mutex again, and paused --- */
+
+static int wait_c_and_note(void *taker)
+{
+	struct taker *t = taker;
+
+	t->rc = wait_c();
+	t->is_back = true;
+	return 0;
+}
+
+/* A tasklet that was signalled, was handed the mutex, and is then removed from the
+ * run queue before it has its turn. */
+static weft_tasklet pause_with_mutex(struct taker *t)
+{
+	weft_tasklet waiter = weft_spawn(wait_c_and_note, t);
+
+	t->rc = 1;
+	EXPECT(weft_schedule() == 0);
+	EXPECT(weft_mutex_lock(&m) == 0);
+	EXPECT(weft_condition_signal(&c) == 0);
+	EXPECT(weft_schedule() == 0);
+	EXPECT(weft_mutex_unlock(&m) == 0);
+	EXPECT(weft_tasklet_remove(waiter) == 0);
+	EXPECT(weft_tasklet_state(waiter) == WEFT_PAUSED);
+	EXPECT(weft_mutex_trylock(&m) == -EBUSY);
+	return waiter;
+}
+
+static int kill_now(weft_tasklet t)
+{
+	return weft_tasklet_kill(t, 0);
+}
+
+static int kill_pending(weft_tasklet t)
+{
+	return weft_tasklet_kill(t, WEFT_PENDING);
+}
+
+static int raise_now(weft_tasklet t)
+{
+	return weft_tasklet_raise(t, EIO, 0);
+}
+
+static int (*const interruptions[])(weft_tasklet) = { kill_now, kill_pending,
+						      raise_now };
+
+/* What interrupts any other pause also ends this one: the tasklet releases the
+ * mutex. It was signalled, so its wait returns 0. (A deadline: test_deadline.) */
+START_TEST(paused_with_the_mutex)
+{
+	struct taker t = { .rc = 1 };
+	weft_tasklet waiter = pause_with_mutex(&t);
+
+	ck_assert_int_eq(interruptions[_i](waiter), 0);
+	ck_assert_int_eq(weft_run(), 0);
+	ck_assert(t.is_back);
+	ck_assert_int_eq(t.rc, 0);
+	expect_all_free();
+}
+END_TEST
+
+static void *pause_and_end(void *taker)
+{
+	pause_with_mutex(taker);
+	return NULL;
+}
+
+/* The same at the end of its thread. */
+START_TEST(thread_ends_while_one_is_paused_with_the_mutex)
+{
+	struct taker t = { .rc = 1 };
+
+	join_thread(start_thread(pause_and_end, &t));
+	ck_assert(t.is_back);
+	ck_assert_int_eq(t.rc, 0);
 	expect_all_free();
 }
 END_TEST
@@ -728,12 +812,63 @@ START_TEST(fork_looks_at_each_once)
 	queue_up(h, others, N_OTHERS, &other);
 	queue_up(h, own + N_OWN / 2, N_OWN / 2, &self);
 	weft__sync_unguard(h);
-	weft__sync_forget_others(&self);
+	weft__part(PART_SYNC)->renew(&self);
 	ck_assert_uint_eq(n_queued(), N_OWN);
-	weft__sync_forget_others(&other);
+	weft__part(PART_SYNC)->renew(&other);
 	ck_assert_uint_eq(n_queued(), 0);
 	free(own);
 	free(others);
+}
+END_TEST
+
+/* --- the end of a thread --- */
+
+static weft_mutex left_mutex = WEFT_MUTEX_INIT;
+static weft_condition left_condition = WEFT_CONDITION_INIT;
+static _Atomic(int) n_left;
+static _Atomic(uint64_t) left_thread;
+
+static int wait_deaf(void *arg)
+{
+	(void)arg;
+	weft_mutex_lock(&left_mutex);
+	n_left++;
+	weft_condition_wait(&left_condition, &left_mutex);
+	weft_mutex_unlock(&left_mutex);
+	return 0;
+}
+
+static void *leave_them(void *arg)
+{
+	int n = many_tasklets(20000);
+
+	for (int i = 0; i < n; i++)
+		weft_spawn(wait_deaf, NULL);
+	while (n_left < n)
+		weft_schedule();
+	left_thread = weft_thread_id();
+	weft_channel_receive(arg, NULL);
+	return NULL;
+}
+
+/* Tasklets that wait too long for a mutex are given up with their thread. One that is
+ * handed the mutex just then hands it on. (The moment is not always met.) */
+START_TEST(given_up_waiter_hands_it_on)
+{
+	weft_channel *ch = weft_channel_new(0, 0);
+	pthread_t thread = start_thread(leave_them, ch);
+	struct weft_stats stats;
+
+	while (!left_thread)
+		sched_yield();
+	ck_assert_int_eq(weft_mutex_lock(&left_mutex), 0);
+	ck_assert_int_eq(weft_channel_send(ch, NULL), 0);
+	while (weft_stats(left_thread, &stats) == 0 && !stats.abandoned)
+		;
+	ck_assert_int_eq(weft_mutex_unlock(&left_mutex), 0);
+	join_thread(thread);
+	ck_assert_int_eq(weft_mutex_trylock(&left_mutex), 0);
+	weft_channel_unref(ch);
 }
 END_TEST
 
@@ -752,6 +887,10 @@ int main(void)
 	add_loop(s, "shield", shielded_one_waits_on, n);
 	add_loop(s, "other loops", other_loops_are_told, n);
 	add_loop(s, "end of a thread", thread_ends_while_its_tasklets_wait, n);
+	add_loop(s, "paused with the mutex", paused_with_the_mutex,
+		 N_ELEMENTS(interruptions));
+	add_case(s, "paused at the end of a thread",
+		 thread_ends_while_one_is_paused_with_the_mutex);
 	add_case(s, "owners that have ended", what_the_dead_held_is_nobodys);
 	add_loop(s, "deadlock", deadlock_is_told, n);
 	add_case(s, "deadlock of a condition",
@@ -759,5 +898,6 @@ int main(void)
 	add_loop(s, "fork", fork_forgets_those_of_other_threads, n);
 	add_case(s, "fork and readers", fork_lets_readers_in);
 	add_case(s, "fork and crowds", fork_looks_at_each_once);
+	add_loop(s, "end of a thread", given_up_waiter_hands_it_on, 3);
 	return run_suite(s);
 }

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <weft.h>
 
-#include "scheduler.h"
+#include "core/scheduler.h"
+#include "core/task_pool.h"
 #include "support.h"
-#include "task_pool.h"
 
 static int count_up(void *arg)
 {

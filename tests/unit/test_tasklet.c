@@ -295,7 +295,7 @@ START_TEST(stack_size_of_a_gibibyte)
 	struct weft_tasklet_options options = { .stack_size = (size_t)1 << 30,
 						.paused = true };
 
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return;
 	errno = 0;
 	if (weft_tasklet_is_null(weft_spawn_with(&options, do_nothing, NULL)))
@@ -757,7 +757,7 @@ START_TEST(stacks_of_a_burst_are_given_back)
 	weft_channel *ch;
 	long n_pages;
 
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return;
 	ch = weft_channel_new(0, 0);
 	for (int i = 0; i < N; i++)
@@ -797,7 +797,7 @@ START_TEST(out_of_address_space)
 	int n_run = 0, n_spawned = 0;
 	weft_channel *ch;
 
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return;
 	ch = weft_channel_new(0, 0);
 	weft_spawn(receive_signal, ch);
@@ -834,7 +834,7 @@ START_TEST(out_of_address_space_for_one)
 	struct weft_tasklet_options large = { .stack_size = (size_t)1 << 29 };
 	int n = 0;
 
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return;
 	weft_main();
 	limit_address_space(256 << 20);

@@ -166,8 +166,6 @@ int main(void)
 {
 	Suite *s = suite_create("terminal");
 
-	if (!have_io_uring())
-		return SKIPPED;
 	add_loop(s, "full", full_terminal_holds_up_its_writer_only, 4);
 	add_case(s, "killed", writer_is_killed);
 	add_case(s, "many", full_terminals_do_not_hold_up_another);

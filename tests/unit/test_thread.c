@@ -447,8 +447,6 @@ START_TEST(end_with_io_in_flight)
 {
 	char byte = 0;
 
-	if (lacks_io_uring())
-		return;
 	left.with_io = _i != 0;
 	ck_assert_int_eq(pipe(left.fds), 0);
 	join_thread(start_thread(leave_a_reader, NULL));
@@ -668,7 +666,7 @@ START_TEST(pthread_exit_in_a_tasklet_leaves_no_stacks)
 	enum { STACKS = 16 * 128 * 1024 };
 	size_t before;
 
-	if (!has_memory_to_itself())
+	if (lacks_memory_to_itself())
 		return;
 	join_thread(start_thread(exit_from_a_tasklet, NULL));
 	before = address_space();
@@ -710,7 +708,8 @@ static void end_with_calls_of_destructors(void *arg)
 	ck_assert_int_ge(n_attached_at_end, 1);
 	ck_assert_int_ge(n_refused_at_end, 1);
 	/* Nobody else counts as awake. */
-	ck_assert_int_eq(weft_channel_receive(ch, NULL), -EDEADLK);
+	if (has_verdicts())
+		ck_assert_int_eq(weft_channel_receive(ch, NULL), -EDEADLK);
 	weft_channel_unref(ch);
 }
 

@@ -5,8 +5,8 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "core/timer.h"
 #include "support.h"
-#include "timer.h"
 
 enum { N = 2000, STEPS = 40000 };
 

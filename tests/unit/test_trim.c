@@ -7,7 +7,7 @@
 #include <weft.h>
 
 #include "clock.h"
-#include "scheduler.h"
+#include "core/scheduler.h"
 #include "support.h"
 
 enum { CLASS = STACK_DEFAULT_SHIFT - STACK_MIN_SHIFT, LEFT_OVER = 2000 };

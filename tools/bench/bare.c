@@ -164,7 +164,10 @@ static void open_ring(struct end *mine)
 		.flags =
 			IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
 	};
-	int rc = io_uring_queue_init_params(ENTRIES, &mine->ring, &params);
+	int rc;
+
+	may_use_ring();
+	rc = io_uring_queue_init_params(ENTRIES, &mine->ring, &params);
 
 	if (rc == -EINVAL)
 		run_unavailable("this kernel has no DEFER_TASKRUN");

@@ -39,7 +39,10 @@ void run_bare_nop(struct run *r)
 	unsigned n = r->variant->count;
 	uint64_t rounds = r->operations / n + 1;
 	struct io_uring ring;
-	int rc = io_uring_queue_init_params(n, &ring, &params);
+	int rc;
+
+	may_use_ring();
+	rc = io_uring_queue_init_params(n, &ring, &params);
 
 	if (rc == -EINVAL)
 		run_unavailable("this kernel has no DEFER_TASKRUN");

@@ -24,7 +24,7 @@ enum {
 	MAX_SIDES = 5,
 	MAX_REPEATS = 1000,
 	MAX_THREADS = 1024,
-	MAX_VARIANTS = 160,
+	MAX_VARIANTS = 200,
 	MAX_COMPARED = 3,
 	DETAIL_NAME_SIZE = 24,
 	PROBLEM_SIZE = 200
@@ -69,6 +69,7 @@ enum {
 	VARIANT_SWEPT = 64,      /* runs with --sweep or by name */
 	VARIANT_CROWD = 32,      /* has threads of its own, never pinned */
 	VARIANT_LARGE = 16, /* takes gigabytes: runs with --peers or by name */
+	VARIANT_DIRECT = 128, /* reads past the page cache */
 };
 
 /* Who else does what a variant of weft does. */
@@ -76,8 +77,14 @@ enum peer {
 	PEER_NONE,
 	PEER_BOOST_CONTEXT,
 	PEER_BOOST_FIBER,
+	PEER_BOOST_ASIO,
 	PEER_GO,
 	PEER_PTHREAD,
+	PEER_STACKLESS, /* tasklets of weft's, in Python */
+	PEER_GREENLET,
+	PEER_ASYNCIO,
+	PEER_THREADING,
+	PEER_NGINX,
 	PEER_BARE, /* the system calls, by weft-bench itself */
 	N_PEERS
 };
@@ -98,6 +105,8 @@ struct variant {
 	enum peer peer;
 	const char *task; /* its name to peers; NULL: the workload's */
 	unsigned count;   /* of stacks, tasklets or places */
+	size_t piece;     /* bytes that one operation moves; 0: none */
+	unsigned depth;   /* operations in flight on each connection */
 	uint64_t size;    /* the default; 0: --size means nothing to it */
 	const char *size_meaning;
 	unsigned flags;
@@ -175,6 +184,9 @@ _Noreturn void run_unavailable(const char *why);
  * none to be had here. */
 void need_ring(int rc, const char *what);
 
+/* Before a ring of one's own is asked for: with WEFT_ENGINE=poll nobody may. */
+void may_use_ring(void);
+
 /* @rc, a call's result, unless it is an error. */
 static inline int64_t must(int64_t rc, const char *what)
 {
@@ -200,6 +212,7 @@ const char *pin_resolve(struct options *o);
 
 struct peer_program {
 	const char *name;    /* to --peers */
+	const char *colour;  /* in charts, as #rrggbb */
 	const char *program; /* in tools/peers; NULL: weft-bench itself */
 	const char *package; /* of Debian, that it is built with */
 };
@@ -215,7 +228,16 @@ bool peer_find(enum peer peer, char *path, size_t size);
 
 /* --- spawn.c: running one --- */
 
-enum outcome { OUTCOME_DONE, OUTCOME_UNAVAILABLE, OUTCOME_FAILED };
+enum outcome {
+	OUTCOME_DONE,
+	OUTCOME_UNAVAILABLE,
+	OUTCOME_FAILED,
+	OUTCOME_STOPPED /* by a signal; there is no problem text */
+};
+
+/* From here on, SIGINT and SIGTERM end what runs, and nothing more is run. */
+void run_stops_at_signals(void);
+bool run_is_stopped(void);
 
 /* Runs @v once. When that is not done, @problem says why. */
 enum outcome run_variant(const struct options *o, const struct variant *v,
@@ -259,12 +281,6 @@ void markdown_workload(const struct result *results, size_t n);
 
 /* --- chart.c: bars, drawn by gnuplot --- */
 
-/* Exits with a message where gnuplot is missing or the file of --svg cannot be
- * written. */
-void chart_begin(const struct options *o);
-/* gnuplot's standard input, or NULL. */
-FILE *chart_start(pid_t *pid);
-bool chart_finish(FILE *f, pid_t pid);
 void chart_add(const struct result *r);
 /* False when it was not drawn. */
 bool chart_end(const struct options *o);
@@ -295,6 +311,7 @@ struct memory {
 };
 
 struct memory memory_in_use(void);
+struct memory memory_of(pid_t pid);
 /* The most that has been resident, and the page tables. */
 double peak_memory(void);
 /* There is no result where @bytes are not to be had. */
@@ -323,6 +340,13 @@ void run_alive_blocked(struct run *r);
 void run_timers(struct run *r);
 void run_ten_sleeps(struct run *r);
 void run_nop(struct run *r);
+void run_net(struct run *r);
+void run_net_http(struct run *r);
+void run_net_accept(struct run *r);
+void run_net_idle(struct run *r);
+void run_file(struct run *r);
+void run_bare_pread(struct run *r);
+void run_bare_file(struct run *r);
 void run_pingpong(struct run *r);
 void run_pingpong_pair(struct run *r);
 void run_stream(struct run *r);
@@ -347,6 +371,12 @@ void run_mutex_pthread_single(struct run *r);
 void run_mutex_pthread_pair(struct run *r);
 void run_wake(struct run *r);
 void run_offload(struct run *r);
+void run_spawn_elsewhere(struct run *r);
+void run_thread_life(struct run *r);
+void run_close_idle(struct run *r);
+void run_kill_readers(struct run *r);
+void run_fork_waiters(struct run *r);
+void run_run_random(struct run *r);
 void run_bare_spin(struct run *r);
 void run_bare_condition(struct run *r);
 void run_bare_futex(struct run *r);

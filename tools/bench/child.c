@@ -58,7 +58,7 @@ _Noreturn static void give_up(const char *verdict, const char *why,
 {
 	printf("%s %s%s%s\n", verdict, why, more ? ": " : "", more ? more : "");
 	fflush(stdout);
-	_Exit(EXIT_FAILURE);
+	quick_exit(EXIT_FAILURE);
 }
 
 _Noreturn void run_fail(int64_t rc, const char *what)
@@ -71,6 +71,16 @@ _Noreturn void run_unavailable(const char *why)
 	give_up("unavailable", why, NULL);
 }
 
+static const char no_ring[] = "no io_uring here; weft-info says why";
+
+void may_use_ring(void)
+{
+	const char *engine = getenv("WEFT_ENGINE");
+
+	if (engine && strcmp(engine, "poll") == 0)
+		run_unavailable(no_ring);
+}
+
 void need_ring(int rc, const char *what)
 {
 	switch (rc) {
@@ -79,7 +89,7 @@ void need_ring(int rc, const char *what)
 	case -ENOMEM:
 	case -EMFILE:
 	case -ENFILE:
-		run_unavailable("no io_uring here; weft-info says why");
+		run_unavailable(no_ring);
 	default:
 		must(rc, what);
 	}

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "scheduler.h"
+#include "core/scheduler.h"
 #include "work.h"
 
 struct scheduler *doorbell_self(void)

@@ -2,13 +2,13 @@
 /*
  * weft-bench: the command line, and which variants it selects.
  */
-#include <argp.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
 #include <weft.h>
 
+#include "../gnuplot.h"
+#include "../option.h"
 #include "bench.h"
 
 /* Options without a letter. */
@@ -38,7 +38,7 @@ static const struct argp_option argp_options[] = {
 	  "the CPUs of workloads with two threads: apart (default), together, none, or two numbers as 0,1",
 	  0 },
 	{ "peers", OPTION_PEERS, "LIST", OPTION_ARG_OPTIONAL,
-	  "run the same done by others in turns with weft, and print the ratios: all, or some of boost.context,boost.fiber,go,pthread,bare",
+	  "run the same done by others in turns with weft, and print the ratios: all, or some of boost.context,boost.fiber,boost.asio,go,pthread,stackless,greenlet,asyncio,threading,nginx,bare",
 	  0 },
 	{ "sweep", OPTION_SWEEP, NULL, 0,
 	  "print what an operation takes against the number of tasklets, channels, threads or bytes",
@@ -54,41 +54,6 @@ static const struct argp_option argp_options[] = {
 	{ "ops", OPTION_OPS, "N", OPTION_HIDDEN, NULL, 0 },
 	{ 0 },
 };
-
-static uint64_t number(struct argp_state *state, const char *option,
-		       const char *text, uint64_t least, uint64_t most)
-{
-	unsigned long long n;
-	char *end;
-
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end || errno || n < least ||
-	    n > most)
-		argp_error(state,
-			   "--%s=%s: it takes a whole number from %ju to %ju",
-			   option, text, (uintmax_t)least, (uintmax_t)most);
-	return n;
-}
-
-static int64_t duration(struct argp_state *state, const char *text)
-{
-	char *unit;
-	double value = strtod(text, &unit);
-
-	if (strcmp(unit, "s") == 0)
-		value *= 1e9;
-	else if (strcmp(unit, "ms") == 0)
-		value *= 1e6;
-	else
-		value = 0;
-	if (!(value >= 1e6 && value <= 60e9))
-		argp_error(
-			state,
-			"--duration=%s: it takes a time from 1ms to 60s, with its unit",
-			text);
-	return (int64_t)value;
-}
 
 static void set_format(struct argp_state *state, enum format format)
 {
@@ -170,18 +135,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'n':
-		o->size = number(state, "size", arg, 1, 100000000);
+		o->size = option_number(state, "size", arg, 1, 100000000);
 		return 0;
 	case 't':
-		o->threads =
-			(unsigned)number(state, "threads", arg, 1, MAX_THREADS);
+		o->threads = (unsigned)option_number(state, "threads", arg, 1,
+						     MAX_THREADS);
 		return 0;
 	case 'd':
-		o->duration_ns = duration(state, arg);
+		o->duration_ns =
+			option_time(state, "duration", arg, WEFT_MILLISECOND,
+				    60 * WEFT_SECOND, "");
 		return 0;
 	case 'r':
-		o->repeats =
-			(unsigned)number(state, "repeats", arg, 1, MAX_REPEATS);
+		o->repeats = (unsigned)option_number(state, "repeats", arg, 1,
+						     MAX_REPEATS);
 		return 0;
 	case 'p':
 		o->pin = arg;
@@ -211,7 +178,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->run = arg;
 		return 0;
 	case OPTION_OPS:
-		o->operations = number(state, "ops", arg, 1, UINT64_MAX);
+		o->operations = option_number(state, "ops", arg, 1, UINT64_MAX);
 		return 0;
 	case ARGP_KEY_ARG:
 		check_name(state, arg);
@@ -282,20 +249,15 @@ static int run_selected(const struct options *o)
 	bool all_well = true;
 
 	if (o->svg)
-		chart_begin(o);
+		gnuplot_begin("--svg", o->svg);
+	run_stops_at_signals();
 	report_begin(o);
-	for (size_t i = 0; i < n_variants;)
+	for (size_t i = 0; i < n_variants && !run_is_stopped();)
 		all_well = run_workload(o, &i) && all_well;
 	report_end(o);
 	if (o->svg)
 		all_well = chart_end(o) && all_well;
-	return all_well ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-static void print_version(FILE *stream, struct argp_state *state)
-{
-	(void)state;
-	fprintf(stream, "weft-bench %s\n", weft_version());
+	return all_well && !run_is_stopped() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)
@@ -309,7 +271,8 @@ int main(int argc, char **argv)
 		       "variants of a workload take turns. Times are per "
 		       "operation, the median of the repeats; CPU time is that "
 		       "of all threads together. The exit status is 1 when a "
-		       "variant failed.",
+		       "variant failed, the output cannot be written, or SIGINT or "
+		       "SIGTERM came; what was measured before is printed then.",
 	};
 	struct options o = { .threads = 1,
 			     .duration_ns = 150 * WEFT_MILLISECOND,
@@ -320,14 +283,12 @@ int main(int argc, char **argv)
 	int status;
 
 	variants_make();
-	argp_program_version_hook = print_version;
-	argp_err_exit_status = EX_USAGE;
 	o.names = calloc((size_t)argc, sizeof *o.names);
 	if (!o.names) {
 		fputs("weft-bench: out of memory\n", stderr);
 		return EXIT_FAILURE;
 	}
-	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	option_parse(&argp, argc, argv, &o);
 	if (o.run)
 		status = child_main(&o);
 	else

@@ -9,9 +9,15 @@
 
 enum { FIRST_GUESS = 64, MAX_GROWTH = 100 };
 
-/* Keeps why there is no result. */
+/* Keeps why there is no result. If a signal has stopped the run, what was measured
+ * before it is the result. */
 static void spoil(struct result *r, enum outcome outcome, const char *problem)
 {
+	if (outcome == OUTCOME_STOPPED) {
+		if (r->n)
+			return;
+		problem = "interrupted";
+	}
 	r->failed = outcome == OUTCOME_FAILED;
 	snprintf(r->problem, sizeof r->problem, "%s", problem);
 }
@@ -158,15 +164,18 @@ bool ratio_of(const struct result *ours, const struct result *theirs,
 	      struct spread *wall, struct spread *cpu)
 {
 	double walls[MAX_REPEATS], cpus[MAX_REPEATS];
+	unsigned n;
 
 	if (!ours || ours->problem[0] || theirs->problem[0])
 		return false;
-	for (unsigned i = 0; i < ours->n; i++) {
+	/* After an interruption, one of them can have a repeat more. */
+	n = ours->n < theirs->n ? ours->n : theirs->n;
+	for (unsigned i = 0; i < n; i++) {
 		walls[i] = ours->ns[i] / theirs->ns[i];
 		cpus[i] = ours->cpu_ns[i] / theirs->cpu_ns[i];
 	}
-	*wall = spread_of(walls, ours->n);
-	*cpu = spread_of(cpus, ours->n);
+	*wall = spread_of(walls, n);
+	*cpu = spread_of(cpus, n);
 	wall->median = spread_of(ours->ns, ours->n).median /
 		       spread_of(theirs->ns, theirs->n).median;
 	cpu->median = spread_of(ours->cpu_ns, ours->n).median /

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How much memory this process takes, as the kernel counts it.
+ * How much memory a process takes, as the kernel counts it.
  */
 #include "bench.h"
 
@@ -23,14 +23,26 @@ static double line_of(const char *file, const char *key)
 	return kib * 1024;
 }
 
-struct memory memory_in_use(void)
+static struct memory memory_by(const char *file)
 {
-	struct memory m = { line_of("/proc/self/status", "VmRSS"),
-			    line_of("/proc/self/status", "VmPTE") };
+	struct memory m = { line_of(file, "VmRSS"), line_of(file, "VmPTE") };
 
 	if (m.resident == 0)
 		run_unavailable("/proc is not mounted");
 	return m;
+}
+
+struct memory memory_in_use(void)
+{
+	return memory_by("/proc/self/status");
+}
+
+struct memory memory_of(pid_t pid)
+{
+	char file[64];
+
+	snprintf(file, sizeof file, "/proc/%d/status", (int)pid);
+	return memory_by(file);
 }
 
 double peak_memory(void)

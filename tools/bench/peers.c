@@ -5,23 +5,35 @@
  */
 #include "bench.h"
 
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#ifndef BENCH_PEER_DIR
-#define BENCH_PEER_DIR "/usr/local/libexec/weft"
-#endif
+#include "../sibling.h"
 
+/* Each has all fields, or the compiler warns. */
 const struct peer_program peers[N_PEERS] = {
-	[PEER_BOOST_CONTEXT] = { "boost.context", "weft-peer-boost-context",
+	[PEER_NONE] = { "weft", "#1f5fa8", NULL, NULL },
+	[PEER_BOOST_CONTEXT] = { "boost.context", "#c9a227",
+				 "weft-peer-boost-context",
 				 "libboost-context-dev, g++" },
-	[PEER_BOOST_FIBER] = { "boost.fiber", "weft-peer-boost-fiber",
+	[PEER_BOOST_FIBER] = { "boost.fiber", "#d9730d",
+			       "weft-peer-boost-fiber",
 			       "libboost-fiber-dev, g++" },
-	[PEER_GO] = { "go", "weft-peer-go", "golang-go" },
-	[PEER_PTHREAD] = { "pthread", "weft-peer-pthread", "libc6-dev" },
-	[PEER_BARE] = { "bare", NULL, NULL },
+	[PEER_BOOST_ASIO] = { "boost.asio", "#e6b8a2", "weft-peer-boost-asio",
+			      "libboost-dev, g++" },
+	[PEER_GO] = { "go", "#3a9d5d", "weft-peer-go", "golang-go" },
+	[PEER_PTHREAD] = { "pthread", "#8e5ea2", "weft-peer-pthread",
+			   "libc6-dev" },
+	[PEER_STACKLESS] = { "stackless", "#6fa8dc", "weft-peer-stackless",
+			     "python3-dev, --with-python" },
+	[PEER_GREENLET] = { "greenlet", "#7cb342", "weft-peer-greenlet",
+			    "python3-dev, python3-greenlet, --with-python" },
+	[PEER_ASYNCIO] = { "asyncio", "#c2185b", "weft-peer-asyncio",
+			   "python3-dev, --with-python" },
+	[PEER_THREADING] = { "threading", "#b39ddb", "weft-peer-threading",
+			     "python3-dev, --with-python" },
+	[PEER_NGINX] = { "nginx", "#4d8076", NULL, "nginx" },
+	[PEER_BARE] = { "bare", "#8a8a8a", NULL, NULL },
 };
 
 static bool choose(bool chosen[N_PEERS], const char *name, size_t length)
@@ -58,19 +70,9 @@ bool peers_any(const struct options *o)
 	return any;
 }
 
-/* Installed, or beside this one where both were built. */
 bool peer_find(enum peer peer, char *path, size_t size)
 {
-	const char *program = peers[peer].program;
-	char self[1024];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-
-	self[n > 0 ? n : 0] = '\0';
-	snprintf(path, size, "%s/peers/%s", dirname(self), program);
-	if (access(path, X_OK) == 0)
-		return true;
-	snprintf(path, size, "%s/%s", BENCH_PEER_DIR, program);
-	return access(path, X_OK) == 0;
+	return sibling_find("peers", peers[peer].program, path, size);
 }
 
 /* --- their variants --- */

@@ -286,7 +286,11 @@ void report_end(const struct options *o)
 {
 	if (o->format != FORMAT_JSON)
 		return;
-	json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	/* A failed write is told at the end. Else jansson had no memory. */
+	if (json_dumpf(document, stdout,
+		       JSON_INDENT(2) | JSON_REAL_PRECISION(6)) &&
+	    !ferror(stdout))
+		abort();
 	putchar('\n');
 	json_decref(document);
 }

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <time.h>
@@ -18,6 +19,33 @@
 /* How long a process may take before it counts as hanging: far above what is
  * asked of it on the slowest machine. */
 enum { PATIENCE_MS = 60 * 1000, PATIENCE_FACTOR = 100 };
+
+static volatile sig_atomic_t is_stopped;
+
+static void stop(int signal)
+{
+	(void)signal;
+	is_stopped = 1;
+}
+
+void run_stops_at_signals(void)
+{
+	/* A second signal ends the program at once. */
+	struct sigaction action = { .sa_handler = stop,
+				    .sa_flags = (int)SA_RESETHAND };
+	struct sigaction before;
+	const int signals[] = { SIGINT, SIGTERM };
+
+	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+		if (sigaction(signals[i], NULL, &before) == 0 &&
+		    before.sa_handler != SIG_IGN)
+			sigaction(signals[i], &action, NULL);
+}
+
+bool run_is_stopped(void)
+{
+	return is_stopped;
+}
 
 /* A peer's threads are where --pin puts both; which is where, it says itself. */
 static void confine(const struct options *o)
@@ -84,7 +112,7 @@ static int64_t now_ms(void)
 }
 
 /* All that comes until the other end is closed. False when that takes longer
- * than @patience_ms. */
+ * than @patience_ms, or a signal has stopped it. */
 static bool read_all(int fd, char *text, size_t size, int64_t patience_ms)
 {
 	int64_t end = now_ms() + patience_ms;
@@ -95,9 +123,10 @@ static bool read_all(int fd, char *text, size_t size, int64_t patience_ms)
 		int64_t left = end - now_ms();
 		ssize_t n;
 
-		if (left <= 0)
+		if (left <= 0 || is_stopped)
 			return false;
-		if (poll(&p, 1, (int)left) <= 0)
+		/* A signal that comes right here is seen within a second. */
+		if (poll(&p, 1, left < 1000 ? (int)left : 1000) <= 0)
 			continue;
 		n = read(fd, text + length, size - 1 - length);
 		if (n < 0 && errno == EINTR)
@@ -169,9 +198,11 @@ enum outcome run_variant(const struct options *o, const struct variant *v,
 	char path[1200], text[1024];
 	int ends[2], status;
 	bool in_time;
-	pid_t pid;
+	pid_t parent = getpid(), pid;
 
-	if (!v->run && !peer_find(v->peer, path, sizeof path)) {
+	if (is_stopped)
+		return OUTCOME_STOPPED;
+	if (peers[v->peer].program && !peer_find(v->peer, path, sizeof path)) {
 		snprintf(problem, PROBLEM_SIZE,
 			 "%s was not found when weft was built (Debian: %s)",
 			 peers[v->peer].name, peers[v->peer].package);
@@ -184,6 +215,10 @@ enum outcome run_variant(const struct options *o, const struct variant *v,
 		return OUTCOME_FAILED;
 	}
 	if (pid == 0) {
+		/* whatever ends its parent, also if it has by now */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(EX_OSERR);
 		dup2(ends[1], STDOUT_FILENO);
 		close(ends[0]);
 		close(ends[1]);
@@ -198,6 +233,9 @@ enum outcome run_variant(const struct options *o, const struct variant *v,
 	close(ends[0]);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	/* A terminal has sent the signal to that process, too. */
+	if (is_stopped)
+		return OUTCOME_STOPPED;
 	if (!in_time) {
 		snprintf(problem, PROBLEM_SIZE, "no result after %jd s",
 			 (intmax_t)patience_ms / 1000);

@@ -3,6 +3,7 @@
  * What an operation takes against a number: the same variants as otherwise, run
  * with one size after another. A table, CSV, and a plot for each number.
  */
+#include "../gnuplot.h"
 #include "bench.h"
 
 #include <inttypes.h>
@@ -46,6 +47,30 @@ static const struct series {
 	  .is_threads = true,
 	  .numbers = { 1, 2, 3, 4, 5, 6, 7, 8 },
 	  .n_numbers = 8 },
+	{ .variant = "spawn/elsewhere",
+	  .of = "tasklets",
+	  .numbers = { 1000, 10000, 100000, 1000000 },
+	  .n_numbers = 4 },
+	{ .variant = "thread/life",
+	  .of = "tasklets",
+	  .numbers = { 10, 1000, 10000, 100000, 1000000 },
+	  .n_numbers = 5 },
+	{ .variant = "close/idle",
+	  .of = "connections",
+	  .numbers = { 10, 100, 1000, 2000, 4000, 8000 },
+	  .n_numbers = 6 },
+	{ .variant = "kill/readers",
+	  .of = "tasklets",
+	  .numbers = { 10, 100, 1000, 5000, 20000, 80000 },
+	  .n_numbers = 6 },
+	{ .variant = "fork/waiters",
+	  .of = "tasklets",
+	  .numbers = { 500, 1000, 2000, 4000, 8000, 16000 },
+	  .n_numbers = 6 },
+	{ .variant = "run/random",
+	  .of = "tasklets",
+	  .numbers = { 10, 100, 1000, 10000, 100000 },
+	  .n_numbers = 5 },
 };
 
 enum { N_SERIES = sizeof all_series / sizeof all_series[0] };
@@ -146,11 +171,9 @@ static void plot_series(FILE *f, size_t series)
 		s->is_threads ? "unset logscale x" : "set logscale x", series);
 }
 
-static bool plot(const struct options *o)
+static bool plot(void)
 {
-	pid_t pid = 0;
-	FILE *f = chart_start(&pid);
-	bool is_drawn = false;
+	FILE *f = gnuplot_start();
 	unsigned n = 0, rows, columns;
 
 	for (size_t i = 0; i < N_SERIES; i++)
@@ -168,12 +191,8 @@ static bool plot(const struct options *o)
 			if (n_points[i] > 1)
 				plot_series(f, i);
 		fputs("unset multiplot\n", f);
-		is_drawn = chart_finish(f, pid);
 	}
-	if (!is_drawn)
-		fprintf(stderr, "weft-bench: --svg=%s: gnuplot failed\n",
-			o->svg);
-	return is_drawn;
+	return gnuplot_finish(f);
 }
 
 /* --- all --- */
@@ -197,7 +216,7 @@ static void begin(const struct options *o)
 	struct fact facts[N_FACTS];
 
 	if (o->svg)
-		chart_begin(o);
+		gnuplot_begin("--svg", o->svg);
 	machine_facts(o, facts);
 	for (size_t i = 0; i < N_FACTS; i++)
 		printf(is_csv ? "# %s: %s\n" : "%-12s %s\n", facts[i].name,
@@ -249,6 +268,6 @@ int sweep(const struct options *o)
 			all_well = measure(o, i, s->numbers[k]) && all_well;
 	}
 	if (o->svg)
-		all_well = plot(o) && all_well;
+		all_well = plot() && all_well;
 	return all_well ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -13,6 +13,75 @@
 		.by = PEER_##peer_, .about = about_, ##__VA_ARGS__ \
 	}
 
+/* A server, @kind, under a load. @size_: of connections that stay; 0: it has a
+ * duration. */
+#define NET_BY(run_, op, kind, name_, count_, depth_, piece_, size_, ...)      \
+	{                                                                      \
+		.workload = "net", .name = name_, .operation = op,             \
+		.run = run_, .task = kind, .count = count_, .depth = depth_,   \
+		.piece = piece_, .size = size_, .size_meaning = "connections", \
+		__VA_ARGS__                                                    \
+	}
+
+#define NET_FLAGS(size_) ((size_) ? VARIANT_FIXED : 0)
+
+/* weft-echo with streams, and all others, which it is compared with. */
+#define NET(run_, op, load, count_, depth_, piece_, size_, what)               \
+	NET_BY(run_, op, "stream", "stream-" load, count_, depth_, piece_,     \
+	       size_, .flags = NET_FLAGS(size_),                               \
+	       .about = "weft-echo with streams, " what),                      \
+		NET_BY(run_, op, "one-shot", load, count_, depth_, piece_,     \
+		       size_, .flags = NET_FLAGS(size_),                       \
+		       .against = "stream-" load,                              \
+		       .about = "weft-echo without streams"),                  \
+		NET_BY(run_, op, "poll", "poll-" load, count_, depth_, piece_, \
+		       size_, .flags = NET_FLAGS(size_),                       \
+		       .against = "stream-" load,                              \
+		       .about = "the same on the poll engine"),                \
+		NET_BY(run_, op, "epoll", "epoll-" load, count_, depth_,       \
+		       piece_, size_, .peer = PEER_BARE,                       \
+		       .flags = VARIANT_PEER | NET_FLAGS(size_),               \
+		       .against = "stream-" load,                              \
+		       .about = "a server by epoll, without weft"),            \
+		NET_BY(run_, op, "uring", "uring-" load, count_, depth_,       \
+		       piece_, size_, .peer = PEER_BARE,                       \
+		       .flags = VARIANT_PEER | NET_FLAGS(size_),               \
+		       .against = "stream-" load,                              \
+		       .about = "a server by io_uring, without weft"),         \
+		NET_BY(run_, op, "go", "go-" load, count_, depth_, piece_,     \
+		       size_, .peer = PEER_GO,                                 \
+		       .flags = VARIANT_PEER | NET_FLAGS(size_),               \
+		       .against = "stream-" load,                              \
+		       .about = "a server with Go's net, GOMAXPROCS=1"),       \
+		NET_BY(run_, op, "asio", "asio-" load, count_, depth_, piece_, \
+		       size_, .peer = PEER_BOOST_ASIO,                         \
+		       .flags = VARIANT_PEER | NET_FLAGS(size_),               \
+		       .against = "stream-" load,                              \
+		       .about = "a server by boost.asio, one thread")
+
+/* weft-httpd, and another that sends the same file. */
+#define HTTP(load, count_, what)                                             \
+	NET_BY(run_net_http, "request", "httpd", "httpd-" load, count_, 1,   \
+	       HTTP_SIZE, 0, .about = "weft-httpd, a file of 1 KiB, " what), \
+		NET_BY(run_net_http, "request", "nginx", "nginx-" load,      \
+		       count_, 1, HTTP_SIZE, 0, .peer = PEER_NGINX,          \
+		       .flags = VARIANT_PEER, .against = "httpd-" load,      \
+		       .about = "nginx, which keeps the file open too")
+
+enum { HTTP_SIZE = 1024 };
+
+/* Tasklets in Python, by a program of their own, and what Python has besides. */
+#define PYTHON(name_, op, task_, count_, size_, flags_, about_, ...)    \
+	{                                                               \
+		.workload = "python", .name = name_, .operation = op,   \
+		.peer = PEER_STACKLESS, .task = task_, .count = count_, \
+		.size = size_, .size_meaning = "tasklets",              \
+		.flags = VARIANT_PEER | (flags_), .about = about_,      \
+		.compared = {                                           \
+			__VA_ARGS__                                     \
+		}                                                       \
+	}
+
 const struct variant described[] = {
 	{ .workload = "switch",
 	  .name = "2",
@@ -102,6 +171,14 @@ const struct variant described[] = {
 	  .size_meaning = "tasklets",
 	  .flags = VARIANT_SWEPT,
 	  .about = "spawn that many, which then run to their end" },
+	{ .workload = "spawn",
+	  .name = "elsewhere",
+	  .operation = "tasklet",
+	  .run = run_spawn_elsewhere,
+	  .size = 100000,
+	  .size_meaning = "tasklets",
+	  .flags = VARIANT_SWEPT | VARIANT_FIXED | VARIANT_TWO_THREADS,
+	  .about = "that many for another thread, 500 at a time" },
 
 	{ .workload = "alive",
 	  .name = "paused",
@@ -485,6 +562,161 @@ const struct variant described[] = {
 	  .against = "64",
 	  .about = "nothing but liburing: 64 submitted, then waited for" },
 
+	{ .workload = "file",
+	  .name = "4k-1",
+	  .operation = "read",
+	  .run = run_file,
+	  .count = 1,
+	  .piece = 4 << 10,
+	  .about = "weft_pread() of 4 KiB in memory, one tasklet" },
+	{ .workload = "file",
+	  .name = "bare-4k-1",
+	  .operation = "read",
+	  .run = run_bare_pread,
+	  .peer = PEER_BARE,
+	  .count = 1,
+	  .piece = 4 << 10,
+	  .flags = VARIANT_PEER,
+	  .against = "4k-1",
+	  .about = "pread(2), one after another" },
+	{ .workload = "file",
+	  .name = "4k-64",
+	  .operation = "read",
+	  .run = run_file,
+	  .count = 64,
+	  .piece = 4 << 10,
+	  .about = "weft_pread() of 4 KiB in memory, 64 tasklets" },
+	{ .workload = "file",
+	  .name = "bare-4k-64",
+	  .operation = "read",
+	  .run = run_bare_file,
+	  .peer = PEER_BARE,
+	  .count = 64,
+	  .piece = 4 << 10,
+	  .flags = VARIANT_PEER,
+	  .against = "4k-64",
+	  .about = "nothing but liburing, 64 in flight" },
+	{ .workload = "file",
+	  .name = "64k-1",
+	  .operation = "read",
+	  .run = run_file,
+	  .count = 1,
+	  .piece = 64 << 10,
+	  .about = "weft_pread() of 64 KiB in memory, one tasklet" },
+	{ .workload = "file",
+	  .name = "bare-64k-1",
+	  .operation = "read",
+	  .run = run_bare_pread,
+	  .peer = PEER_BARE,
+	  .count = 1,
+	  .piece = 64 << 10,
+	  .flags = VARIANT_PEER,
+	  .against = "64k-1",
+	  .about = "pread(2), one after another" },
+	{ .workload = "file",
+	  .name = "64k-64",
+	  .operation = "read",
+	  .run = run_file,
+	  .count = 64,
+	  .piece = 64 << 10,
+	  .about = "weft_pread() of 64 KiB in memory, 64 tasklets" },
+	{ .workload = "file",
+	  .name = "bare-64k-64",
+	  .operation = "read",
+	  .run = run_bare_file,
+	  .peer = PEER_BARE,
+	  .count = 64,
+	  .piece = 64 << 10,
+	  .flags = VARIANT_PEER,
+	  .against = "64k-64",
+	  .about = "nothing but liburing, 64 in flight" },
+	{ .workload = "file",
+	  .name = "direct-4k-1",
+	  .operation = "read",
+	  .run = run_file,
+	  .count = 1,
+	  .piece = 4 << 10,
+	  .flags = VARIANT_DIRECT,
+	  .about = "weft_pread() of 4 KiB past the page cache, one tasklet" },
+	{ .workload = "file",
+	  .name = "bare-direct-4k-1",
+	  .operation = "read",
+	  .run = run_bare_pread,
+	  .peer = PEER_BARE,
+	  .count = 1,
+	  .piece = 4 << 10,
+	  .flags = VARIANT_PEER | VARIANT_DIRECT,
+	  .against = "direct-4k-1",
+	  .about = "pread(2), one after another" },
+	{ .workload = "file",
+	  .name = "direct-4k-64",
+	  .operation = "read",
+	  .run = run_file,
+	  .count = 64,
+	  .piece = 4 << 10,
+	  .flags = VARIANT_DIRECT,
+	  .about = "weft_pread() of 4 KiB past the page cache, 64 tasklets" },
+	{ .workload = "file",
+	  .name = "bare-direct-4k-64",
+	  .operation = "read",
+	  .run = run_bare_file,
+	  .peer = PEER_BARE,
+	  .count = 64,
+	  .piece = 4 << 10,
+	  .flags = VARIANT_PEER | VARIANT_DIRECT,
+	  .against = "direct-4k-64",
+	  .about = "nothing but liburing, 64 in flight" },
+	{ .workload = "file",
+	  .name = "direct-64k-1",
+	  .operation = "read",
+	  .run = run_file,
+	  .count = 1,
+	  .piece = 64 << 10,
+	  .flags = VARIANT_DIRECT,
+	  .about = "weft_pread() of 64 KiB past the page cache, one tasklet" },
+	{ .workload = "file",
+	  .name = "bare-direct-64k-1",
+	  .operation = "read",
+	  .run = run_bare_pread,
+	  .peer = PEER_BARE,
+	  .count = 1,
+	  .piece = 64 << 10,
+	  .flags = VARIANT_PEER | VARIANT_DIRECT,
+	  .against = "direct-64k-1",
+	  .about = "pread(2), one after another" },
+	{ .workload = "file",
+	  .name = "direct-64k-64",
+	  .operation = "read",
+	  .run = run_file,
+	  .count = 64,
+	  .piece = 64 << 10,
+	  .flags = VARIANT_DIRECT,
+	  .about = "weft_pread() of 64 KiB past the page cache, 64 tasklets" },
+	{ .workload = "file",
+	  .name = "bare-direct-64k-64",
+	  .operation = "read",
+	  .run = run_bare_file,
+	  .peer = PEER_BARE,
+	  .count = 64,
+	  .piece = 64 << 10,
+	  .flags = VARIANT_PEER | VARIANT_DIRECT,
+	  .against = "direct-64k-64",
+	  .about = "nothing but liburing, 64 in flight" },
+
+	NET(run_net, "request", "1", 1, 1, 64, 0, "1 connection"),
+	NET(run_net, "request", "50", 50, 1, 64, 0, "50 connections"),
+	NET(run_net, "request", "1000", 1000, 1, 64, 0, "1,000 connections"),
+	NET(run_net, "request", "50x16", 50, 16, 64, 0,
+	    "50 connections, 16 requests in flight on each"),
+	NET(run_net, "request", "50-16k", 50, 1, 16384, 0,
+	    "50 connections, 16 KiB"),
+	NET(run_net_accept, "connection", "accept", 50, 1, 64, 0,
+	    "connections that send one request"),
+	NET(run_net_idle, "connection", "idle", 1, 1, 64, 20000,
+	    "connections that stay, after one request"),
+	HTTP("1", 1, "1 connection"),
+	HTTP("50", 50, "50 connections"),
+
 	{ .workload = "timers",
 	  .name = "sleepers",
 	  .operation = "lateness",
@@ -510,6 +742,71 @@ const struct variant described[] = {
 	  .about =
 		  "sleepers, ten sleeps of 50 to 150 ms each, one after another",
 	  .compared = { BY(GO, "time.Sleep, GOMAXPROCS=1") } },
+
+	PYTHON("pair", "round trip", "python-pair", 0, 0, 0,
+	       "two channels, two tasklets, in Python",
+	       BY(GREENLET, "two greenlets, their bare switch to and fro"),
+	       BY(ASYNCIO, "two Queue(1), two tasks")),
+	PYTHON("yield-2", "yield", "python-around", 2, 0, 0,
+	       "stackless.schedule() between two tasklets",
+	       BY(GREENLET, "the bare switch between two greenlets"),
+	       BY(ASYNCIO, "sleep(0) of two tasks")),
+	PYTHON("yield-1000", "yield", "python-around", 1000, 0, 0,
+	       "stackless.schedule() around 1,000 tasklets",
+	       BY(GREENLET, "1,000 greenlets, a deque of those to run"),
+	       BY(ASYNCIO, "sleep(0) of 1,000 tasks")),
+	PYTHON("spawn", "tasklet", "python-spawn", 100, 0, 0,
+	       "tasklets, 100 at a time, which run to their end",
+	       BY(GREENLET, "100 greenlets at a time, then run one by one"),
+	       BY(ASYNCIO, "100 tasks at a time, then awaited")),
+	PYTHON("blocked", "tasklet", "python-blocked", 0, 20000, VARIANT_FIXED,
+	       "start that many, each waits on a channel; bytes of each",
+	       BY(GREENLET, "greenlets that have switched back"),
+	       BY(ASYNCIO, "tasks, each waits on a Queue")),
+	PYTHON("threads", "round trip", "python-threads", 0, 0,
+	       VARIANT_TWO_THREADS, "two channels between two threads",
+	       BY(THREADING, "two queue.SimpleQueue between two threads")),
+
+	{ .workload = "thread",
+	  .name = "life",
+	  .operation = "thread",
+	  .run = run_thread_life,
+	  .size = 100000,
+	  .size_meaning = "tasklets",
+	  .flags = VARIANT_SWEPT | VARIANT_FIXED,
+	  .about = "threads with two tasklets, after one that had that many" },
+	{ .workload = "close",
+	  .name = "idle",
+	  .operation = "open and close",
+	  .run = run_close_idle,
+	  .size = 1000,
+	  .size_meaning = "connections",
+	  .flags = VARIANT_SWEPT | VARIANT_FIXED,
+	  .about = "beside that many connections that are read from" },
+	{ .workload = "kill",
+	  .name = "readers",
+	  .operation = "kill and join",
+	  .run = run_kill_readers,
+	  .size = 1000,
+	  .size_meaning = "tasklets",
+	  .flags = VARIANT_SWEPT | VARIANT_FIXED,
+	  .about = "the oldest of that many that read from one pipe" },
+	{ .workload = "fork",
+	  .name = "waiters",
+	  .operation = "waiter",
+	  .run = run_fork_waiters,
+	  .size = 1000,
+	  .size_meaning = "tasklets",
+	  .flags = VARIANT_SWEPT | VARIANT_FIXED,
+	  .about = "a child, where that many of each of two threads wait" },
+	{ .workload = "run",
+	  .name = "random",
+	  .operation = "run",
+	  .run = run_run_random,
+	  .size = 10000,
+	  .size_meaning = "tasklets",
+	  .flags = VARIANT_SWEPT | VARIANT_FIXED,
+	  .about = "weft_tasklet_run() of any of that many runnable ones" },
 };
 
 const size_t n_described = sizeof described / sizeof described[0];

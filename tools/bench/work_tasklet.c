@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "context.h"
+#include "stack/context.h"
 #include "work.h"
 
 /* --- switch --- */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <weft/uring.h>
 
-#include "timer.h"
+#include "core/timer.h"
 #include "work.h"
 
 /* --- nop --- */

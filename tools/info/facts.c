@@ -38,6 +38,10 @@ void add_fact(enum group group, const char *name, json_t *value,
 	struct fact *f = &facts[n_facts++];
 	va_list arguments;
 
+	if (!value) {
+		fputs("weft-info: out of memory\n", stderr);
+		exit(EXIT_FAILURE);
+	}
 	f->group = group;
 	f->name = name;
 	f->value = value;
@@ -154,8 +158,9 @@ void print_json(void)
 		json_object_set_new(json_object_get(root, groups[f->group].key),
 				    f->name, fact);
 	}
-	if (json_dumpf(root, stdout, JSON_INDENT(2)))
-		abort(); /* out of memory: jansson has nothing else to fail at */
+	/* A failed write is told at the end. Else jansson had no memory. */
+	if (json_dumpf(root, stdout, JSON_INDENT(2)) && !ferror(stdout))
+		abort();
 	putchar('\n');
 	json_decref(root);
 }

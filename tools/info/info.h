@@ -52,11 +52,11 @@ const char *locked_memory_limit(void);
 /* --- uring.c: what the kernel's io_uring can do --- */
 
 /* False when weft can do no I/O with it. */
-bool find_uring(void);
+void find_uring(void);
 
 /* --- uses.c: what weft makes of it --- */
 
-void find_uses(bool has_uring);
+bool find_uses(void);
 void find_environment(void);
 
 #endif /* INFO_H */

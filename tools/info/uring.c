@@ -8,9 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "engine/engine.h"
 #include "info.h"
 
 /* Newer than the headers of Debian 12. */
@@ -270,6 +273,111 @@ static bool can_send_message(const struct io_uring *ring)
 		       1) == 0;
 }
 
+/* --- operations that go on --- */
+
+/* Whether a multishot operation that has been prepared goes on after the first
+ * completion. */
+static bool goes_on(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	bool does;
+
+	if (io_uring_submit_and_wait(ring, 1) < 1 ||
+	    io_uring_peek_cqe(ring, &cqe))
+		return false;
+	does = cqe->res >= 0 && cqe->flags & IORING_CQE_F_MORE;
+	io_uring_cqe_seen(ring, cqe);
+	return does;
+}
+
+static bool can_accept_many(struct io_uring *ring)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t length = sizeof name;
+	bool can = false;
+
+	/* The system chooses the name. What is accepted goes with the process. */
+	if (bind(listener, (struct sockaddr *)&name, sizeof name.sun_family) ==
+		    0 &&
+	    listen(listener, 1) == 0 &&
+	    getsockname(listener, (struct sockaddr *)&name, &length) == 0 &&
+	    connect(client, (struct sockaddr *)&name, length) == 0) {
+		io_uring_prep_multishot_accept(io_uring_get_sqe(ring), listener,
+					       NULL, NULL, SOCK_CLOEXEC);
+		can = goes_on(ring);
+	}
+	close(client);
+	close(listener);
+	return can;
+}
+
+/* A buffer that the kernel takes when something has come. */
+static struct io_uring_buf_ring *add_buffer(struct io_uring *ring)
+{
+	static _Alignas(4096) char memory[4096];
+	static char buffer[64];
+	struct io_uring_buf_ring *buffers = (void *)memory;
+	struct io_uring_buf_reg registration = { .ring_addr = (uintptr_t)memory,
+						 .ring_entries = 1 };
+
+	if (io_uring_register_buf_ring(ring, &registration, 0))
+		return NULL;
+	io_uring_buf_ring_init(buffers);
+	io_uring_buf_ring_add(buffers, buffer, sizeof buffer, 0,
+			      io_uring_buf_ring_mask(1), 0);
+	io_uring_buf_ring_advance(buffers, 1);
+	return buffers;
+}
+
+static bool can_receive_many(struct io_uring *ring)
+{
+	struct io_uring_sqe *sqe;
+	bool can = false;
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+		return false;
+	if (send(ends[1], "x", 1, MSG_NOSIGNAL) == 1) {
+		sqe = io_uring_get_sqe(ring);
+		io_uring_prep_recv_multishot(sqe, ends[0], NULL, 0, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		can = goes_on(ring);
+	}
+	close(ends[0]);
+	close(ends[1]);
+	return can;
+}
+
+static void find_streams(void)
+{
+	static const struct capability buffers = {
+		"buffer_ring", "5.19",
+		"streams of bytes make one call after the other"
+	};
+	static const struct capability accept = {
+		"multishot_accept", "5.19",
+		"streams of connections make one call after the other"
+	};
+	static const struct capability receive = {
+		"multishot_receive", "6.0",
+		"streams of bytes make one call after the other"
+	};
+	struct io_uring ring;
+	bool has_buffers;
+
+	/* One of its own, which takes with it what still goes on. */
+	if (io_uring_queue_init(ENTRIES, &ring, 0))
+		return;
+	has_buffers = add_buffer(&ring);
+	add_capability(GROUP_SET_UP, &buffers, has_buffers);
+	add_capability(GROUP_SET_UP, &accept, can_accept_many(&ring));
+	add_capability(GROUP_SET_UP, &receive,
+		       has_buffers && can_receive_many(&ring));
+	io_uring_queue_exit(&ring);
+}
+
 static void find_set_up(struct io_uring *ring)
 {
 	static const struct capability registered = {
@@ -289,23 +397,25 @@ static void find_set_up(struct io_uring *ring)
 		       io_uring_register_ring_fd(ring) == 1);
 }
 
-bool find_uring(void)
+void find_uring(void)
 {
 	struct io_uring ring;
-	bool is_usable;
 	int rc;
 
 	add_sysctl();
+	if (weft__engine_policy() == ENGINE_POLL) {
+		add_fact(GROUP_URING, "io_uring_setup", json_null(),
+			 "not tried, since WEFT_ENGINE is poll");
+		return;
+	}
 	rc = io_uring_queue_init(ENTRIES, &ring, 0);
 	if (!add_call("io_uring_setup", -rc))
-		return false;
-	is_usable = add_call("io_uring_enter", try_enter(&ring));
-	if (is_usable) {
+		return;
+	if (add_call("io_uring_enter", try_enter(&ring))) {
 		find_features(&ring);
 		find_set_up(&ring);
+		find_streams();
 		find_operations(&ring);
-		is_usable = ring.features & IORING_FEAT_EXT_ARG;
 	}
 	io_uring_queue_exit(&ring);
-	return is_usable;
 }

@@ -13,8 +13,9 @@
 #include <weft.h>
 
 #include "../bench/bench.h" /* the doorbell */
+#include "../json.h"
+#include "core/scheduler.h"
 #include "info.h"
-#include "scheduler.h"
 
 static void add_ring(const struct engine *e)
 {
@@ -31,13 +32,13 @@ static void add_ring(const struct engine *e)
 	char flags[128] = "";
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-		if (e->ring.flags & names[i].flag)
+		if (e->uring.ring.flags & names[i].flag)
 			strcat(flags, names[i].name);
 	if (flags[0])
 		flags[strlen(flags) - 1] = '\0';
 	add_fact(GROUP_WEFT, "ring_flags", json_string(flags), NULL);
 	add_fact(GROUP_WEFT, "ring_entries",
-		 json_integer(e->ring.sq.ring_entries), NULL);
+		 json_integer(e->uring.ring.sq.ring_entries), NULL);
 }
 
 /* --- the doorbell --- */
@@ -100,13 +101,13 @@ static const char *doorbell_with(int fd)
 	return name;
 }
 
-static void add_doorbells(bool has_uring)
+static void add_doorbells(bool has_engine)
 {
 	int fds[2];
 
-	if (!has_uring) {
+	if (!has_engine) {
 		add_fact(GROUP_WEFT, "doorbell", json_string("futex"),
-			 "a thread without a ring can sleep nowhere else");
+			 "a thread without an engine can sleep nowhere else");
 		return;
 	}
 	add_fact(GROUP_WEFT, "doorbell", json_string(doorbell_with(-1)),
@@ -121,24 +122,32 @@ static void add_doorbells(bool has_uring)
 
 /* --- everything else --- */
 
-void find_uses(bool has_uring)
+static void add_engine(struct engine *e)
+{
+	if (weft__engine_open(e))
+		add_fact(GROUP_WEFT, "engine", json_null(),
+			 "I/O fails here: %s; what needs none, runs",
+			 strerror(-e->error));
+	else if (!e->is_poll)
+		add_fact(GROUP_WEFT, "engine", json_string("uring"), NULL);
+	else if (weft__engine_policy() == ENGINE_POLL)
+		add_fact(GROUP_WEFT, "engine", json_string("poll"),
+			 "WEFT_ENGINE says so");
+	else
+		add_fact(GROUP_WEFT, "engine", json_string("poll"),
+			 "there is no io_uring for it: %s, see below",
+			 strerror(-e->refusal));
+}
+
+bool find_uses(void)
 {
 	struct scheduler *s = weft__scheduler();
 
 	if (!s)
 		run_fail(-errno, "attaching a thread");
 	add_fact(GROUP_WEFT, "version", json_string(weft_version()), NULL);
-	if (!has_uring)
-		add_fact(GROUP_WEFT, "engine", json_null(),
-			 "I/O fails here, see below; what needs none, runs");
-	else if (weft__engine_open(s))
-		add_fact(GROUP_WEFT, "engine", json_null(),
-			 "the ring cannot be set up: %s",
-			 strerror(s->engine.error));
-	else
-		add_fact(GROUP_WEFT, "engine", json_string(weft_engine()),
-			 NULL);
-	if (s->engine.is_open)
+	add_engine(&s->engine);
+	if (s->engine.is_open && !s->engine.is_poll)
 		add_ring(&s->engine);
 	add_doorbells(s->engine.is_open);
 	add_fact(GROUP_WEFT, "spin_us",
@@ -153,6 +162,7 @@ void find_uses(bool has_uring)
 				     ? "MADV_GUARD_INSTALL"
 				     : "mprotect"),
 		 NULL);
+	return s->engine.is_open;
 }
 
 void find_environment(void)
@@ -160,6 +170,7 @@ void find_environment(void)
 	static const struct {
 		const char *name, *takes;
 	} variables[] = {
+		{ "WEFT_ENGINE", "auto, uring, poll" },
 		{ "WEFT_DEADLOCK", "quiet, report" },
 		{ "WEFT_OFFLOAD", "how many threads weft_offload() may have" },
 		{ "WEFT_SPIN", "microseconds to spin before a thread parks" },
@@ -171,7 +182,7 @@ void find_environment(void)
 		const char *value = getenv(variables[i].name);
 
 		add_fact(GROUP_ENVIRONMENT, variables[i].name,
-			 value ? json_string(value) : json_null(), "%s",
+			 value ? json_text(value) : json_null(), "%s",
 			 variables[i].takes);
 	}
 }

@@ -13,6 +13,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -585,7 +586,44 @@ func numbers(text, separator string, n int) []int {
 	return all
 }
 
+// serve sends back what a connection receives.
+func serve(c net.Conn) {
+	buffer := make([]byte, 16*1024)
+	for {
+		n, err := c.Read(buffer)
+		if n > 0 {
+			_, err = c.Write(buffer[:n])
+		}
+		if err != nil {
+			c.Close()
+			return
+		}
+	}
+}
+
+// echo is the server for the workload net, on one thread; a signal ends it.
+func echo() {
+	runtime.GOMAXPROCS(1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println("unavailable", err)
+		os.Exit(1)
+	}
+	fmt.Println("listening on", l.Addr())
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		go serve(c)
+	}
+}
+
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "echo" {
+		echo()
+	}
 	if len(os.Args) != 5 {
 		usage()
 	}

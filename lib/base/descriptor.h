@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Numbers of the descriptors that the library keeps open.
+ */
+#ifndef WEFT__DESCRIPTOR_H
+#define WEFT__DESCRIPTOR_H
+
+/* To be called with each descriptor that the library opens and keeps, at once.
+ * If its number is that of standard input, output or error, this closes it and
+ * returns a duplicate with a higher number. If there is none to be had, or @fd is
+ * negative, it returns @fd. */
+int weft__above_standard(int fd);
+
+#endif /* WEFT__DESCRIPTOR_H */
