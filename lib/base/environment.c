@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,14 +47,15 @@ int64_t weft__environment_number(const char *variable, int64_t least,
 {
 	const char *value = value_of(variable);
 	char used[24] = "the default";
-	char *end;
 	long long number;
+	bool has_digits;
 
 	if (!value)
 		return otherwise;
 	errno = 0;
-	number = strtoll(value, &end, 10);
-	if (*end == '\0' && errno == 0 && number >= least && number <= most)
+	number = strtoll(value, NULL, 10); /* which takes blanks, too */
+	has_digits = value[strspn(value, "0123456789")] == '\0';
+	if (has_digits && errno == 0 && number >= least && number <= most)
 		return number;
 	if (otherwise >= least)
 		snprintf(used, sizeof used, "%" PRId64, otherwise);

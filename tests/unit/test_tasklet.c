@@ -906,6 +906,9 @@ START_TEST(variables_are_reported_by_name)
 		{ "WEFT_OFFLOAD", "1024", NULL },
 		{ "WEFT_SPIN", "often", "microseconds" },
 		{ "WEFT_SPIN", "-5", "microseconds" },
+		{ "WEFT_SPIN", "+5", "microseconds" },
+		{ "WEFT_SPIN", " 5", "microseconds" },
+		{ "WEFT_SPIN", "5 ", "microseconds" },
 		{ "WEFT_WAKE", "bell", "futex" },
 		{ "WEFT_SPIN", "", NULL },
 		{ "WEFT_SPIN", "0", NULL },
@@ -973,7 +976,7 @@ int main(void)
 		 out_of_address_space_for_one);
 	add_loop(s, "WEFT_STACK", bad_stack_variable_is_reported_once,
 		 N_ELEMENTS(bad_stacks));
-	add_loop(s, "variables", variables_are_reported_by_name, 12);
+	add_loop(s, "variables", variables_are_reported_by_name, 15);
 	add_case(s, "WEFT_STACK's use", stack_variable_sets_the_default);
 	return run_suite(s);
 }

@@ -98,7 +98,8 @@ _Noreturn static void become_child(const struct options *o,
 	if (!o->size)
 		args[5] = NULL; /* the workload's own */
 	execv("/proc/self/exe", args);
-	dprintf(STDOUT_FILENO, "failed cannot run weft-bench: %s\n",
+	dprintf(STDOUT_FILENO,
+		"failed cannot run /proc/self/exe, which is weft-bench: %s\n",
 		strerror(errno));
 	_exit(EX_OSERR);
 }
