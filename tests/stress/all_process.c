@@ -264,7 +264,9 @@ static _Noreturn void be_child(void)
 	weft_set_park_callback(NULL, NULL);
 	weft_shield_begin();
 	see_others_in_child();
-	work_in_child();
+	/* Else the thread may end any time, and call off what it waits for. */
+	if (!self->is_leaving)
+		work_in_child();
 	_exit(EXIT_SUCCESS);
 }
 

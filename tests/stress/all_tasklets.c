@@ -173,8 +173,9 @@ static int live(void *arg)
 		be_innocent(&a);
 	else
 		be_victim(&a);
-	/* The thread ends with all that is left on it. */
-	if (me->thread->may_exit && random_one_in(&a.random, 4))
+	/* The thread ends with all that is left on it. A child of fork() has one that
+	 * has to get on, shielded or not. */
+	if (!is_child && me->thread->may_exit && random_one_in(&a.random, 4))
 		exit_thread(&a);
 	result = end_life(me);
 	if (random_one_in(&a.random, 4))
