@@ -229,6 +229,13 @@ bool weft__engine_is_busy(const struct engine *e, int fd);
 /* Whether quite a few operations are already in flight on @fd. */
 bool weft__engine_is_crowded(const struct engine *e, int fd);
 
+/* Whether it is the kernel that tries an operation again when its descriptor seems
+ * ready. */
+static inline bool weft__engine_tries_again(const struct engine *e)
+{
+	return !e->is_poll;
+}
+
 /* Makes a ring of buffers known, and forgets it again: 0 or a negative errno.
  * They mean what io_uring_register_buf_ring() and io_uring_unregister_buf_ring()
  * mean. */

@@ -744,6 +744,22 @@ static int try_with_buffer(struct engine *e, struct attempt *a)
 	return res == -EAGAIN && !a->is_impatient ? WOULD_WAIT : res;
 }
 
+/* A socket of messages can be ready because it has room of its own, and the receiver
+ * of this message has none. epoll does not tell of that: each try in vain gives back
+ * the socket's room and is reported as news, and other receivers' messages would wait
+ * behind this one. So the caller, who pauses, tries again (io/await.c). */
+static bool is_misled(const struct attempt *a)
+{
+	int events;
+
+	if ((a->sqe.opcode != IORING_OP_SEND &&
+	     a->sqe.opcode != IORING_OP_SENDMSG) ||
+	    is_stream(a->sqe.fd))
+		return false;
+	events = ready_for(a->sqe.fd, POLLOUT);
+	return events > 0 && events & POLLOUT;
+}
+
 static int try_message(struct attempt *a)
 {
 	int res;
@@ -752,7 +768,7 @@ static int try_message(struct attempt *a)
 		res = weft__carry_out(&a->sqe);
 	while (goes_on(a, res));
 	if (res == -EAGAIN && !a->is_impatient)
-		return WOULD_WAIT;
+		return is_misled(a) ? -EAGAIN : WOULD_WAIT;
 	if (a->moved)
 		res = (int)a->moved + (res > 0 ? res : 0);
 	/* The buffer is full: there may be more. */

@@ -32,6 +32,12 @@
  * code makes the number another file's in between, the next try is made on that
  * file, as with poll(2) and read(2). If a peer has shut down, a poll for writing ends
  * at once (weft__engine_prepare_poll() says why), and pauses take its place.
+ *
+ * A send is first told not to wait, though it may: for a Unix socket's datagram the
+ * kernel looks for room with the receiver when it has copied the bytes. Where there is
+ * none, it keeps no bytes for its own next try, and sends an empty datagram (Linux
+ * 6.18). So those tries are made here, each from the beginning. A stream's are left to
+ * the kernel from the second on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -554,6 +560,39 @@ static NOINLINE int see_through(struct scheduler *s, struct ring_wait *wait,
 	return rc;
 }
 
+/* --- messages --- */
+
+/* A first and cheap look, for the sake of all other operations. */
+static INLINE bool is_send(const struct io_uring_sqe *sqe)
+{
+	static const uint64_t opcodes =
+		1ULL << IORING_OP_SEND | 1ULL << IORING_OP_SENDMSG;
+
+	return sqe->opcode < 64 && opcodes >> sqe->opcode & 1;
+}
+
+/* Whether the kernel may forget the bytes between two tries. Streams, and what is
+ * connected to one peer, have their room to themselves. */
+static bool is_of_messages(const struct io_uring_sqe *sqe)
+{
+	socklen_t size = sizeof(int);
+	int type;
+
+	return is_send(sqe) &&
+	       getsockopt(sqe->fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+	       type != SOCK_STREAM && type != SOCK_SEQPACKET;
+}
+
+/* Whether a send is to be told not to wait. A stream that goes on until all is sent
+ * would stop. */
+static INLINE bool is_to_be_told(const struct scheduler *s,
+				 const struct io_uring_sqe *sqe)
+{
+	return weft__engine_tries_again(&s->engine) && !sqe->flags &&
+	       !sqe->ioprio && !(sqe->msg_flags & MSG_DONTWAIT) &&
+	       (likely(!(sqe->msg_flags & MSG_WAITALL)) || is_of_messages(sqe));
+}
+
 /* --- crowds --- */
 
 /* A first and cheap look, for the sake of all other operations. */
@@ -733,12 +772,14 @@ static int try_once(struct scheduler *s, struct ring_wait *wait,
  * or there was none yet. A descriptor can say that it is ready, and not be
  * ready for this operation: then the last tries wait as the kernel does it. If
  * not even that helps, the descriptor cannot tell, and -EAGAIN is all that can
- * be had of it. */
+ * be had of it. For messages there are pauses in place of that: a socket has room,
+ * but the receiver of this one may have none. */
 static NOINLINE int try_until_served(struct scheduler *s,
 				     struct ring_wait *wait, bool was_tried)
 {
 	const struct io_uring_sqe sqe = wait->sqe;
-	bool can_be_told = is_of_stream(&sqe);
+	bool must_be_told = is_of_messages(&sqe);
+	bool can_be_told = must_be_told || is_of_stream(&sqe);
 	short events = events_for(&sqe);
 	bool is_misled = false;
 	unsigned n_in_vain = 0;
@@ -748,9 +789,16 @@ static NOINLINE int try_until_served(struct scheduler *s,
 		rc = try_once(s, wait, &can_be_told, true);
 	while (!rc && wait->res == -EAGAIN && n_in_vain < TRIES) {
 		n_in_vain = is_ready(sqe.fd, events) ? n_in_vain + 1 : 0;
-		rc = n_in_vain ? take_stock(s, wait)
-			       : wait_until_ready(s, wait, sqe.fd, events,
-						  &is_misled);
+		if (must_be_told && n_in_vain > 1) {
+			bool pauses = true;
+
+			n_in_vain = 1;
+			rc = wait_until_ready(s, wait, sqe.fd, events, &pauses);
+		} else {
+			rc = n_in_vain ? take_stock(s, wait)
+				       : wait_until_ready(s, wait, sqe.fd,
+							  events, &is_misled);
+		}
 		if (rc || wait->res != -EAGAIN)
 			break;
 		/* What has come before the last try has been taken by that. */
@@ -767,8 +815,28 @@ static NOINLINE int try_until_served(struct scheduler *s,
 	return rc;
 }
 
+static int look_at_failure(struct scheduler *s, struct ring_wait *wait,
+			   bool must_not_wait, bool was_told);
+
+/* A send for which there is no room was told not to wait. */
+static int wait_for_room(struct scheduler *s, struct ring_wait *wait)
+{
+	int rc;
+
+	if (is_of_messages(&wait->sqe) ||
+	    (weft__engine_is_crowded(&s->engine, wait->sqe.fd) &&
+	     is_of_stream(&wait->sqe)))
+		return try_until_served(s, wait, true);
+	rc = take_stock(s, wait);
+	if (rc || wait->res != -EAGAIN)
+		return rc;
+	rc = block(s, wait);
+	return rc || wait->res >= 0 ? rc
+				    : look_at_failure(s, wait, false, false);
+}
+
 static NOINLINE int look_at_failure(struct scheduler *s, struct ring_wait *wait,
-				    bool must_not_wait)
+				    bool must_not_wait, bool was_told)
 {
 	int rc = 0;
 
@@ -776,10 +844,15 @@ static NOINLINE int look_at_failure(struct scheduler *s, struct ring_wait *wait,
 		rc = see_through(s, wait, must_not_wait);
 	if (rc || wait->res != -EAGAIN)
 		return rc;
-	if (!must_not_wait && was_to_wait(&wait->sqe))
-		return try_until_served(s, wait, true);
 	forget_unseen(wait);
-	return 0;
+	if (was_told)
+		wait->sqe.msg_flags &= ~(unsigned)MSG_DONTWAIT;
+	if (!was_to_wait(&wait->sqe))
+		return 0;
+	if (must_not_wait)
+		return is_send(&wait->sqe) ? weft__may_wait(s) : 0;
+	return was_told ? wait_for_room(s, wait)
+			: try_until_served(s, wait, true);
 }
 
 /* --- awaiting --- */
@@ -805,22 +878,26 @@ static INLINE int await_completion(struct scheduler *s,
 {
 	struct ring_wait wait;
 	bool must_not_wait = weft__may_wait(s);
+	bool is_told = false;
 	int rc;
 
 	if (unlikely(!weft__engine_is_ready(&s->engine)) &&
 	    (rc = weft__get_ready(s)))
 		return rc;
 	wait.sqe = *sqe;
-	if (unlikely(must_not_wait))
-		rc = settle_now(s, &wait);
-	else if (may_be_of_stream(sqe) &&
-		 unlikely(weft__engine_is_crowded(&s->engine, sqe->fd)) &&
-		 is_of_stream(sqe))
+	if (!unlikely(must_not_wait) && may_be_of_stream(sqe) &&
+	    unlikely(weft__engine_is_crowded(&s->engine, sqe->fd)) &&
+	    is_of_stream(sqe)) {
 		rc = try_until_served(s, &wait, false);
-	else
-		rc = block(s, &wait);
+	} else {
+		is_told = is_send(sqe) && is_to_be_told(s, sqe);
+		if (is_told)
+			wait.sqe.msg_flags |= MSG_DONTWAIT;
+		rc = unlikely(must_not_wait) ? settle_now(s, &wait)
+					     : block(s, &wait);
+	}
 	if (unlikely(wait.res < 0) && !rc)
-		rc = look_at_failure(s, &wait, must_not_wait);
+		rc = look_at_failure(s, &wait, must_not_wait, is_told);
 	forget_unseen(&wait);
 	if (unlikely(weft__on_valgrind))
 		note_written(&wait.sqe, wait.res);

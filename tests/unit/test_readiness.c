@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <weft.h>
 #include <weft/uring.h>
@@ -207,6 +208,180 @@ START_TEST(senders_wait_for_room)
 		}
 	for (int i = 0; i < MOST_READERS; i++)
 		ck_assert_int_eq(senders[i].result, sizeof bytes);
+}
+END_TEST
+
+/* --- a receiver without room --- */
+
+struct letter {
+	int fd;
+	struct sockaddr_storage to;
+	socklen_t length; /* of the address; 0: the socket is connected */
+	int flags;
+	int result;
+};
+
+static int post(void *arg)
+{
+	struct letter *l = arg;
+
+	l->result = (int)weft_sendto(
+		l->fd, "letter", 6, l->flags,
+		l->length ? (struct sockaddr *)&l->to : NULL, l->length);
+	return 0;
+}
+
+/* A Unix socket with a name, which @l is for. */
+static int make_receiver(struct letter *l)
+{
+	struct sockaddr any = { .sa_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(bind(fd, &any, sizeof any.sa_family), 0);
+	l->length = sizeof l->to;
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&l->to, &l->length),
+			 0);
+	return fd;
+}
+
+/* Takes all the room that the receiver of @l has, by another socket. */
+static void fill_receiver(const struct letter *l)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	while (sendto(fd, "x", 1, MSG_DONTWAIT, (const struct sockaddr *)&l->to,
+		      l->length) == 1)
+		;
+	ck_assert_int_eq(errno, EAGAIN);
+	close(fd);
+}
+
+/* The socket of a sender of @l, connected (1) and O_NONBLOCK (2). */
+static void make_sender(struct letter *l, int kind)
+{
+	l->fd = socket(
+		AF_UNIX,
+		SOCK_DGRAM | SOCK_CLOEXEC | (kind & 2 ? SOCK_NONBLOCK : 0), 0);
+	ck_assert_int_ge(l->fd, 0);
+	if (kind & 1) {
+		ck_assert_int_eq(
+			connect(l->fd, (struct sockaddr *)&l->to, l->length),
+			0);
+		l->length = 0;
+	}
+}
+
+/* The next one that is not of those that took the room. */
+static void check_letter(int fd)
+{
+	ssize_t n;
+
+	while ((n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT)) == 1)
+		;
+	ck_assert_int_eq(n, 6);
+	ck_assert_int_eq(memcmp(bytes, "letter", 6), 0);
+	ck_assert_int_eq(recv(fd, bytes, sizeof bytes, MSG_DONTWAIT), -1);
+}
+
+static void take_one(int fd)
+{
+	ck_assert_int_eq(recv(fd, bytes, sizeof bytes, MSG_DONTWAIT), 1);
+}
+
+/* It waits, and is sent whole. */
+START_TEST(a_datagram_waits_for_its_receiver)
+{
+	struct letter l = { .flags = _i & 4 ? MSG_WAITALL : 0, .result = 1 };
+	int receiver = make_receiver(&l);
+	uint64_t before;
+	weft_tasklet t;
+
+	fill_receiver(&l);
+	make_sender(&l, _i);
+	before = n_operations();
+	t = weft_spawn(post, &l);
+	weft_sleep(SHORT);
+	ck_assert_int_eq(l.result, 1);
+	ck_assert_uint_lt(n_operations() - before, 2 * FEW_OPERATIONS);
+	take_one(receiver);
+	weft_tasklet_join(t);
+	ck_assert_int_eq(l.result, 6);
+	check_letter(receiver);
+}
+END_TEST
+
+/* It keeps nobody waiting who sends to somebody else, and no CPU. */
+START_TEST(a_datagram_waits_for_no_other_receiver)
+{
+	struct letter l = { .result = 1 }, other = { .result = 1 };
+	int receiver = make_receiver(&l), free_one = make_receiver(&other);
+	clock_t before;
+	weft_tasklet t;
+
+	fill_receiver(&l);
+	make_sender(&l, _i);
+	other.fd = l.fd;
+	t = weft_spawn(post, &l);
+	weft_spawn(post, &other);
+	before = clock();
+	weft_sleep(5 * SHORT);
+	ck_assert_int_lt(clock() - before, CLOCKS_PER_SEC / 40);
+	ck_assert_int_eq(l.result, 1);
+	ck_assert_int_eq(other.result, 6);
+	check_letter(free_one);
+	take_one(receiver);
+	weft_tasklet_join(t);
+	ck_assert_int_eq(l.result, 6);
+	check_letter(receiver);
+}
+END_TEST
+
+/* It is not sent, and nothing is sent in its place. */
+START_TEST(a_datagram_that_may_not_wait)
+{
+	struct letter l = { .result = 1 };
+	int receiver = make_receiver(&l);
+
+	fill_receiver(&l);
+	make_sender(&l, _i);
+	weft_set_block_trap(true);
+	post(&l);
+	weft_set_block_trap(false);
+	ck_assert_int_eq(l.result, -EAGAIN);
+	weft_switch_trap(1);
+	post(&l);
+	weft_switch_trap(-1);
+	ck_assert_int_eq(l.result, -EPERM);
+	take_one(receiver);
+	weft_set_block_trap(true);
+	post(&l);
+	weft_set_block_trap(false);
+	ck_assert_int_eq(l.result, 6);
+	check_letter(receiver);
+}
+END_TEST
+
+/* So it is with a kill, and with a close. */
+START_TEST(a_datagram_that_is_called_back)
+{
+	struct letter l = { .result = 1 };
+	int receiver = make_receiver(&l);
+	weft_tasklet t;
+
+	fill_receiver(&l);
+	make_sender(&l, _i);
+	t = weft_spawn(post, &l);
+	weft_sleep(SHORT);
+	if (_i & 4)
+		weft_tasklet_kill(t, WEFT_PENDING);
+	else
+		weft_close(l.fd);
+	weft_tasklet_join(t);
+	ck_assert_int_eq(l.result, -ECANCELED);
+	while (recv(receiver, bytes, sizeof bytes, MSG_DONTWAIT) == 1)
+		;
+	ck_assert_int_eq(errno, EAGAIN);
 }
 END_TEST
 
@@ -533,6 +708,10 @@ int main(void)
 	add_loop(s, "files", a_files_events_never_change, 2);
 	add_case(s, "told once", a_change_is_told_once);
 	add_loop(s, "datagrams", a_shutdown_ends_reads, 12);
+	add_loop(s, "a full receiver", a_datagram_waits_for_its_receiver, 8);
+	add_loop(s, "two receivers", a_datagram_waits_for_no_other_receiver, 1);
+	add_loop(s, "a full receiver", a_datagram_that_may_not_wait, 4);
+	add_loop(s, "a full receiver", a_datagram_that_is_called_back, 8);
 	add_loop(s, "connected again", a_socket_connects_again, 2);
 	add_loop(s, "being connected", a_connection_is_begun_already, 2);
 	add_loop(s, "fast open", a_send_connects, 4);
