@@ -629,6 +629,15 @@ static bool is_stream(int fd)
 	       (type == SOCK_STREAM || type == SOCK_SEQPACKET);
 }
 
+/* Whether there is a place for what a received message brings besides its bytes. It is
+ * for the first part alone: descriptors that came with a later one would be lost. */
+static bool has_place_for_control(const struct io_uring_sqe *sqe)
+{
+	const struct msghdr *m = pointer(sqe->addr);
+
+	return sqe->opcode == IORING_OP_RECVMSG && m->msg_control;
+}
+
 /* With MSG_WAITALL the ring goes on until all is moved, or as much as one system call
  * can move at most. Whether there is more to move after @n bytes. */
 static bool goes_on(struct attempt *a, int n)
@@ -638,7 +647,7 @@ static bool goes_on(struct attempt *a, int n)
 
 	if (!(sqe->msg_flags & MSG_WAITALL) || sqe->msg_flags & MSG_PEEK ||
 	    n <= 0 || a->is_impatient || (size_t)n >= size_of(sqe) ||
-	    !is_stream(sqe->fd))
+	    has_place_for_control(sqe) || !is_stream(sqe->fd))
 		return false;
 	most = MOST_BYTES - a->moved - (size_t)n;
 	if (!most)

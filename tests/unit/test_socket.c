@@ -442,6 +442,46 @@ START_TEST(descriptors_pass)
 }
 END_TEST
 
+struct message {
+	struct msghdr header;
+	ssize_t n;
+};
+
+static int receive_message(void *arg)
+{
+	struct message *m = arg;
+
+	m->n = weft_recvmsg(ends[0], &m->header, MSG_WAITALL);
+	return 0;
+}
+
+/* A receive that has got its first bytes without any, and may want more, loses none
+ * that come with the next ones. */
+START_TEST(descriptors_pass_with_later_bytes)
+{
+	union control control;
+	struct iovec iov = { buffer, 2 };
+	struct message m = { .header = { .msg_iov = &iov, .msg_iovlen = 1 } };
+	int fds[3], flags, n;
+	weft_tasklet t;
+
+	open_ends(2 * (ENDS_UNIX - FIRST_SOCKET));
+	m.header.msg_control = &control;
+	m.header.msg_controllen = sizeof control;
+	t = weft_spawn(receive_message, &m);
+	weft_sleep(WEFT_MILLISECOND);
+	ck_assert_int_eq(weft_send(ends[1], "c", 1, 0), 1);
+	weft_sleep(WEFT_MILLISECOND);
+	ck_assert_int_eq(send_descriptors(1, ends), 1);
+	weft_tasklet_join(t);
+	ck_assert_int_gt(m.n, 0);
+	n = m.n == 1 ? receive_descriptors(fds, &flags)
+		     : !!CMSG_FIRSTHDR(&m.header);
+	ck_assert_int_eq(n, 1);
+	close_ends();
+}
+END_TEST
+
 static struct rlimit set_most_descriptors(rlim_t n)
 {
 	struct rlimit before, now;
@@ -1223,7 +1263,8 @@ int main(void)
 	add_case(s, "no address", a_stream_tells_no_address);
 	add_loop(s, "flags", message_flags_come_back, N_WAYS);
 	add_case(s, "descriptors that pass", descriptors_pass,
-		 no_room_for_descriptors, an_interrupted_call_has_none);
+		 descriptors_pass_with_later_bytes, no_room_for_descriptors,
+		 an_interrupted_call_has_none);
 	add_case(s, "new descriptors", sockets_are_close_on_exec,
 		 accepted_ones_are_close_on_exec, no_room_to_accept);
 	add_loop(s, "no SIGPIPE", no_sigpipe, N_WAYS);
