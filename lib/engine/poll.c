@@ -1274,6 +1274,9 @@ static void turn_away(struct engine *e, struct watch *w, int rc)
 				finish(e, a, rc);
 			else if (is_poll(a))
 				finish(e, a, events_of_file(a));
+			else if (a->is_several &&
+				 a->sqe.opcode == IORING_OP_READ)
+				finish(e, a, -EBADFD); /* as from the ring */
 			else
 				hand_over(e, a);
 		}

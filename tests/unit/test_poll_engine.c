@@ -700,6 +700,29 @@ START_TEST(polls_of_levels)
 }
 END_TEST
 
+/* A file is always ready and at its end some time: there is nothing to wait for. */
+START_TEST(many_reads_of_a_file)
+{
+	enum { READ_MULTISHOT = 49 };
+	struct io_uring_sqe sqe = { .opcode = READ_MULTISHOT,
+				    .flags = IOSQE_BUFFER_SELECT,
+				    .off = (uint64_t)-1 };
+	struct io_uring_cqe cqe;
+	weft_stream *st;
+
+	sqe.fd = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+	ck_assert_int_ge(sqe.fd, 0);
+	st = weft_await_stream(&sqe);
+	ck_assert(st);
+	ck_assert_int_eq(weft_stream_next_cqe(st, &cqe), 1);
+	/* before Linux 6.7: -EINVAL */
+	ck_assert(cqe.res == -EBADFD || cqe.res == -EINVAL);
+	ck_assert_int_eq(weft_stream_next_cqe(st, &cqe), 0);
+	weft_stream_close(st);
+	close(sqe.fd);
+}
+END_TEST
+
 static int result_of(struct io_uring_sqe sqe)
 {
 	return weft_await(&sqe);
@@ -779,9 +802,9 @@ int main(void)
 	add_loop(s, "helpers",
 		 helpers_can_be_interrupted_after_a_reset_of_signals, 2);
 	add_case(s, "descriptions", huge_timeouts, an_accept_that_does_not_wait,
-		 polls_of_levels, descriptions_that_are_wrong,
-		 more_than_a_result_can_say, advice_of_64_bits,
-		 a_sync_of_a_part_is_a_sync);
+		 polls_of_levels, many_reads_of_a_file,
+		 descriptions_that_are_wrong, more_than_a_result_can_say,
+		 advice_of_64_bits, a_sync_of_a_part_is_a_sync);
 	add_loop(s, "descriptions", a_write_that_stops_early, 2);
 	return run_suite(s);
 }
