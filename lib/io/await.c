@@ -49,6 +49,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <weft/scheduler.h>
 
@@ -515,6 +516,17 @@ static int carry_out_here(const struct io_uring_sqe *sqe)
 		       : -EAGAIN;
 }
 
+/* Whether what stands in the place of a descriptor is something else: the flags of a
+ * futex, the number of a process. */
+static bool has_no_descriptor(const struct io_uring_sqe *sqe)
+{
+	/* newer than the headers of Debian 12 */
+	enum { OP_FUTEX_WAIT = 51, OP_FUTEX_WAITV = 53 };
+
+	return sqe->opcode == OP_FUTEX_WAIT || sqe->opcode == OP_FUTEX_WAITV ||
+	       (sqe->opcode == OP_WAITID && sqe->len != P_PIDFD);
+}
+
 /* The operation was cancelled or interrupted: finds out why, and begins it
  * again or makes the system call. */
 static NOINLINE int see_through(struct scheduler *s, struct ring_wait *wait,
@@ -526,10 +538,17 @@ static NOINLINE int see_through(struct scheduler *s, struct ring_wait *wait,
 	while (is_cut_short(wait->res) && !rc) {
 		forget_unseen(wait);
 		/* A kill or a raise asked to cancel it, and the call fails with
-		 * that; or a close of the descriptor did. */
+		 * that; or a close of the descriptor did. The engine takes any
+		 * number for a descriptor's. */
 		if (wait->operation.is_called_back) {
 			wait->res = -ECANCELED;
-			return weft__interruption(peek(s->current));
+			rc = weft__interruption(peek(s->current));
+			if (rc || must_not_wait ||
+			    !has_no_descriptor(&wait->sqe) ||
+			    !weft__engine_is_ready(&s->engine))
+				return rc;
+			rc = block(s, wait);
+			continue;
 		}
 		if (wait->res == -ECANCELED &&
 		    was_cancelled_by_user(&wait->sqe))

@@ -8,6 +8,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -545,6 +546,49 @@ START_TEST(idle_calls_cost_a_close_nothing)
 }
 END_TEST
 
+enum { OF_FUTEX = 2 | 128 }; /* FUTEX2_SIZE_U32 | FUTEX2_PRIVATE */
+
+static uint32_t word;
+
+static int wait_for_word(void *arg)
+{
+	enum { OP_FUTEX_WAIT = 51 };
+	struct io_uring_sqe sqe = { .opcode = OP_FUTEX_WAIT,
+				    .fd = OF_FUTEX,
+				    .addr = (uintptr_t)&word };
+	struct call *c = arg;
+
+	sqe.addr3 = UINT32_MAX;
+	c->rc = weft_await(&sqe);
+	return 0;
+}
+
+/* A futex has no descriptor, and its flags are in the place of one: the close of the
+ * descriptor with that number does not end the wait. A kill does. */
+START_TEST(a_number_that_means_something_else)
+{
+	struct call c = { .rc = STILL_WAITS };
+	weft_tasklet t = weft_spawn(wait_for_word, &c);
+
+	weft_sleep(WEFT_MILLISECOND);
+	if (c.rc != STILL_WAITS) {
+		skip("there is no operation for a futex");
+		return;
+	}
+	ck_assert_int_eq(dup2(STDERR_FILENO, OF_FUTEX), OF_FUTEX);
+	ck_assert_int_eq(weft_close(OF_FUTEX), 0);
+	weft_sleep(WEFT_MILLISECOND);
+	ck_assert_int_eq(c.rc, STILL_WAITS);
+	if (_i)
+		weft_tasklet_kill(t, WEFT_PENDING);
+	else
+		ck_assert_int_eq(
+			syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1), 1);
+	weft_tasklet_join(t);
+	ck_assert_int_eq(c.rc, _i ? -ECANCELED : 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("close");
@@ -554,6 +598,7 @@ int main(void)
 		 calls_not_yet_handed_in, killed_call_not_yet_handed_in,
 		 call_cut_short_before);
 	add_loop(s, "whose calls end", closing_an_unused_duplicate, 6);
+	add_loop(s, "whose calls end", a_number_that_means_something_else, 2);
 	add_case(s, "always", close_without_memory, close_without_descriptors);
 	add_loop(s, "always", every_kind_is_closed, (size_t)KINDS * 4);
 	add_case(s, "who waits", lingering_keeps_the_tasklet_only,
