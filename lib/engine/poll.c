@@ -1779,6 +1779,14 @@ static bool read_modes(struct attempt *a, bool *is_to_wait_first)
 	return !(sqe->flags & IOSQE_FIXED_FILE);
 }
 
+/* Whether nobody can ever connect, so the descriptor may never be ready. An accept
+ * does not wait then, and says why. */
+static bool is_vain(const struct attempt *a)
+{
+	return a->is_several && a->sqe.opcode == IORING_OP_ACCEPT &&
+	       !is_listening(a->sqe.fd);
+}
+
 static bool finds_others(const struct poller *p, const struct attempt *a)
 {
 	unsigned fd = (unsigned)a->sqe.fd;
@@ -1798,6 +1806,10 @@ static void begin_on_stream(struct engine *e, struct attempt *a)
 		return;
 	}
 	a->queue = queue_of(&a->sqe);
+	if (unlikely(is_vain(a))) {
+		finish(e, a, weft__carry_out(&a->sqe));
+		return;
+	}
 	/* Several completions are told one by one, and not from here. */
 	if (a->is_several || (is_to_wait_first && !a->is_impatient)) {
 		wait_for(e, a, false);

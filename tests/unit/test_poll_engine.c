@@ -723,6 +723,26 @@ START_TEST(many_reads_of_a_file)
 }
 END_TEST
 
+/* Nobody connects to a socket of datagrams: that is known before anything has come. */
+START_TEST(an_accept_stream_of_datagrams)
+{
+	struct weft_deadline limit;
+	weft_stream *st;
+	ssize_t error;
+	int ends[2];
+
+	ck_assert(make_ends(ENDS_UDP, false, ends));
+	st = weft_accept_stream(ends[0]);
+	ck_assert(st);
+	weft_deadline_begin(&limit, weft_now() + 100 * WEFT_MILLISECOND);
+	error = weft_stream_next(st, NULL);
+	weft_deadline_end(&limit);
+	ck_assert_int_eq(error, -EOPNOTSUPP);
+	weft_stream_close(st);
+	close_pair(ends);
+}
+END_TEST
+
 static int result_of(struct io_uring_sqe sqe)
 {
 	return weft_await(&sqe);
@@ -803,8 +823,9 @@ int main(void)
 		 helpers_can_be_interrupted_after_a_reset_of_signals, 2);
 	add_case(s, "descriptions", huge_timeouts, an_accept_that_does_not_wait,
 		 polls_of_levels, many_reads_of_a_file,
-		 descriptions_that_are_wrong, more_than_a_result_can_say,
-		 advice_of_64_bits, a_sync_of_a_part_is_a_sync);
+		 an_accept_stream_of_datagrams, descriptions_that_are_wrong,
+		 more_than_a_result_can_say, advice_of_64_bits,
+		 a_sync_of_a_part_is_a_sync);
 	add_loop(s, "descriptions", a_write_that_stops_early, 2);
 	return run_suite(s);
 }
