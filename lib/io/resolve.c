@@ -201,9 +201,12 @@ static int await_answer(struct scheduler *s, struct request *r)
 	/* Not the request's, which is the helper's if the caller has left. */
 	weft__pool_note_end(&(const struct job){ .crew = CREW_FUNCTIONS });
 	rc = weft__outcome(&wait.waiter);
-	if (wait.waiter.called_off)
+	if (wait.waiter.called_off) {
 		give_up(&wait.waiter);
-	else if (rc) /* no helper is left, or this is a child of fork() */
+		/* Even if the raise was taken back, there is no answer. */
+		return rc ? rc : -ECANCELED;
+	}
+	if (rc) /* no helper is left, or this is a child of fork() */
 		free_request(r);
 	return rc;
 }

@@ -462,6 +462,28 @@ START_TEST(interrupted)
 }
 END_TEST
 
+/* If the raise is taken back before the call goes on, the answer is somebody else's
+ * all the same. */
+START_TEST(interrupted_and_taken_back)
+{
+	enum { N = 40 };
+	weft_tasklet t[N];
+
+	for (int i = 0; i < N; i++)
+		t[i] = weft_spawn(look_up, "slow");
+	weft_schedule();
+	for (int i = 0; i < N; i++) {
+		ck_assert_int_eq(weft_tasklet_raise(t[i], EXDEV, WEFT_PENDING),
+				 0);
+		ck_assert_int_eq(weft_tasklet_take_pending(t[i]), -EXDEV);
+		ck_assert_int_eq(weft_tasklet_join(t[i]), -ECANCELED);
+	}
+	let_through(N);
+	while (n_given < n_lookups || n_freed < n_given)
+		usleep(100);
+}
+END_TEST
+
 START_TEST(deadline)
 {
 	struct weft_deadline d;
@@ -544,6 +566,7 @@ int main(void)
 	add_rule(s, "names", looks_up, 1);
 	add_rule(s, "trapped", trapped, 1);
 	add_rule(s, "interrupted", interrupted, 1);
+	add_rule(s, "taken back", interrupted_and_taken_back, 1);
 	add_rule(s, "deadline", deadline, 1);
 	add_rule(s, "any order", any_order, 3);
 	return run_suite(s);
