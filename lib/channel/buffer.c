@@ -546,6 +546,20 @@ static bool may_pass_runs(const struct weft_channel *ch)
 	return ch->capacity && s && !peek(s->current)->attention;
 }
 
+/* A send after others, whose number is what the call returns: a raise that ends it
+ * is left to the next call. */
+static int send_more(struct weft_channel *ch, const void *element)
+{
+	struct scheduler *s = weft__scheduler();
+	struct weft_task *t = s ? peek(s->current) : NULL;
+	bool is_kept = t && weft__keep_raised(t);
+	int rc = weft_channel_send(ch, element);
+
+	if (is_kept)
+		weft__consume_raised(t);
+	return rc;
+}
+
 WEFT_API ssize_t weft_channel_send_many(weft_channel *ch, const void *elements,
 					size_t n)
 {
@@ -561,7 +575,8 @@ WEFT_API ssize_t weft_channel_send_many(weft_channel *ch, const void *elements,
 				: 0;
 
 		if (!passed) {
-			int rc = weft_channel_send(ch, each);
+			int rc = done ? send_more(ch, each)
+				      : weft_channel_send(ch, each);
 
 			if (rc)
 				return done ? (ssize_t)done : rc;

@@ -699,6 +699,57 @@ START_TEST(between_threads)
 }
 END_TEST
 
+static weft_channel *filled;
+static ssize_t n_sent;
+static int rc_after;
+
+static int send_three(void *arg)
+{
+	static const char elements[3];
+
+	(void)arg;
+	n_sent = weft_channel_send_many(filled, elements, 3);
+	rc_after = weft_schedule();
+	return 0;
+}
+
+/* A call that has sent some returns their number, and the error that was raised on it
+ * is the next call's. */
+START_TEST(raise_after_some_were_sent)
+{
+	weft_tasklet t;
+	char element;
+
+	filled = weft_channel_new(1, (size_t)_i);
+	t = weft_spawn(send_three, NULL);
+	weft_pump();
+	if (!_i) /* a rendezvous takes one */
+		ck_assert_int_eq(weft_channel_receive(filled, &element), 0);
+	weft_pump();
+	ck_assert_int_eq(weft_tasklet_raise(t, EXDEV, WEFT_PENDING), 0);
+	weft_pump();
+	ck_assert_int_eq(n_sent, _i ? _i : 1);
+	ck_assert_int_eq(rc_after, -EXDEV);
+	weft_channel_unref(filled);
+}
+END_TEST
+
+/* If it has sent none, it returns the error. */
+START_TEST(raise_before_any_was_sent)
+{
+	weft_tasklet t;
+
+	filled = weft_channel_new(1, 0);
+	t = weft_spawn(send_three, NULL);
+	weft_pump();
+	ck_assert_int_eq(weft_tasklet_raise(t, EXDEV, WEFT_PENDING), 0);
+	weft_pump();
+	ck_assert_int_eq(n_sent, -EXDEV);
+	ck_assert_int_eq(rc_after, 0);
+	weft_channel_unref(filled);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("test_buffer");
@@ -710,6 +761,8 @@ int main(void)
 	add_case(suite, "limits", limits, very_many_signals,
 		 no_memory_for_errors);
 	add_loop(suite, "errors", errors_between_elements, 8);
+	add_loop(suite, "raised", raise_after_some_were_sent, 3);
+	add_case(suite, "raised before", raise_before_any_was_sent);
 	add_case(suite, "drop", drop_in_order, drop_only_what_is_left,
 		 drop_when_a_selection_is_served_elsewhere,
 		 drop_at_the_end_of_a_thread, drop_of_channels_in_channels,
