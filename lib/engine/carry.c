@@ -234,6 +234,19 @@ static int carry_out_other(const struct io_uring_sqe *sqe)
 	}
 }
 
+int weft__receive_nothing(const struct io_uring_sqe *sqe)
+{
+	struct msghdr *m = pointer(sqe->addr);
+
+	if (sqe->opcode != IORING_OP_RECVMSG)
+		return 0;
+	if (m->msg_name)
+		m->msg_namelen = 0;
+	m->msg_controllen = 0;
+	m->msg_flags = 0;
+	return 0;
+}
+
 /* The four functions above, by the bits of what each of them knows. */
 #define BIT(opcode) (UINT64_C(1) << (opcode))
 

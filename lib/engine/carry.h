@@ -28,6 +28,10 @@ enum { ACCEPT_DONTWAIT = 1 << 1 };
  * does. Its result, or a negative errno; -EOPNOTSUPP if no call is known. */
 int weft__carry_out(const struct io_uring_sqe *sqe);
 
+/* What a receive that waits gets from a datagram socket that was shut down: 0, and
+ * a message has no address, no control data and no flags. */
+int weft__receive_nothing(const struct io_uring_sqe *sqe);
+
 /* Whether weft__carry_out() knows the call. */
 bool weft__can_carry_out(unsigned opcode);
 

@@ -1390,7 +1390,7 @@ static int serve_shut_down(struct engine *e, struct watch *w)
 		/* What has come in between goes first. */
 		if (!serve_one(e, w, a)) {
 			take_out(&e->poller, w, a);
-			finish(e, a, 0);
+			finish(e, a, weft__receive_nothing(&a->sqe));
 		}
 		n++;
 	}

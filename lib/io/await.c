@@ -822,7 +822,7 @@ static NOINLINE int try_until_served(struct scheduler *s,
 			break;
 		/* What has come before the last try has been taken by that. */
 		if (n_in_vain > 1 && is_shut_down(&sqe)) {
-			wait->res = 0;
+			wait->res = weft__receive_nothing(&sqe);
 			break;
 		}
 		wait->sqe = sqe;

@@ -577,6 +577,36 @@ START_TEST(a_shutdown_ends_reads)
 }
 END_TEST
 
+/* A message of 0 bytes that comes of a shutdown is one without address, control data
+ * and flags, as from recvmsg(2). */
+START_TEST(a_shutdown_brings_no_message)
+{
+	struct sockaddr_storage name;
+	char c, control[64];
+	struct iovec v = { .iov_base = &c, .iov_len = 1 };
+	struct msghdr m = { .msg_name = &name,
+			    .msg_namelen = sizeof name,
+			    .msg_iov = &v,
+			    .msg_iovlen = 1,
+			    .msg_control = control,
+			    .msg_controllen = sizeof control,
+			    .msg_flags = 77 };
+	socklen_t length = sizeof name;
+	int ends[2];
+
+	ck_assert(make_ends(_i & 1 ? ENDS_DATAGRAM : ENDS_UDP, _i >= 2, ends));
+	ck_assert_int_eq(weft_shutdown(ends[0], SHUT_RD), 0);
+	ck_assert_int_eq(weft_recvmsg(ends[0], &m, 0), 0);
+	ck_assert_int_eq(m.msg_namelen, 0);
+	ck_assert_uint_eq(m.msg_controllen, 0);
+	ck_assert_int_eq(m.msg_flags, 0);
+	ck_assert_int_eq(weft_recvfrom(ends[0], &c, 1, 0,
+				       (struct sockaddr *)&name, &length),
+			 0);
+	ck_assert_int_eq(length, 0);
+}
+END_TEST
+
 /* --- connecting --- */
 
 static struct sockaddr_in address_of(unsigned short port)
@@ -712,6 +742,7 @@ int main(void)
 	add_loop(s, "two receivers", a_datagram_waits_for_no_other_receiver, 1);
 	add_loop(s, "a full receiver", a_datagram_that_may_not_wait, 4);
 	add_loop(s, "a full receiver", a_datagram_that_is_called_back, 8);
+	add_loop(s, "datagrams", a_shutdown_brings_no_message, 4);
 	add_loop(s, "connected again", a_socket_connects_again, 2);
 	add_loop(s, "being connected", a_connection_is_begun_already, 2);
 	add_loop(s, "fast open", a_send_connects, 4);
