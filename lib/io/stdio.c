@@ -10,10 +10,13 @@
  *
  * Between reading and writing stdio wants to move the position back over what it has
  * read and not used. Where there is no position, seek() keeps these bytes, and get()
- * returns them first.
+ * returns them first. By then stdio has written into its buffer, so get() keeps a copy
+ * of what it has read into that, also into one of setvbuf(3). A large fread() is passed
+ * on directly, in more than that buffer holds or as much, and is all used.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,15 +29,18 @@ enum { BUFFER = 4096 };
 
 struct stream {
 	int fd;
+	FILE *file;
 	bool is_socket;
 	bool is_busy; /* a call of some tasklet's is in get() or put() */
 
-	/* What was read last; the last @n_back bytes of it are to be read again. */
-	size_t n_got, n_back;
+	/* What was read last, and the room for that; the last @n_back bytes of it are
+	 * to be read again. */
+	char *got; /* own_got, or from malloc() */
+	size_t n_got, n_back, got_size;
 	/* What was to be written, and was not. */
 	char *left;
 	size_t n_left;
-	char got[BUFFER];
+	char own_got[BUFFER];
 	char buffer[BUFFER]; /* stdio's */
 };
 
@@ -60,6 +66,35 @@ static ssize_t get_again(struct stream *f, char *data, size_t size)
 	return (ssize_t)n;
 }
 
+static void free_got(struct stream *f)
+{
+	if (f->got != f->own_got)
+		free(f->got);
+}
+
+/* The program's own buffer may be larger than ours. */
+static bool make_room(struct stream *f, size_t size)
+{
+	char *got;
+
+	if (size <= f->got_size)
+		return true;
+	got = malloc(size);
+	if (!got)
+		return false;
+	free_got(f);
+	f->got = got;
+	f->got_size = size;
+	return true;
+}
+
+/* Whether the bytes went into stdio's buffer, and not to a caller. (It tells a size of
+ * its own of a stream of wide characters.) */
+static bool is_buffered(const struct stream *f, const char *data, size_t size)
+{
+	return is_in_buffer(f, data) || size <= __fbufsize(f->file);
+}
+
 static ssize_t get_new(struct stream *f, char *data, size_t size)
 {
 	ssize_t n;
@@ -70,7 +105,8 @@ static ssize_t get_new(struct stream *f, char *data, size_t size)
 	if (n < 0)
 		return fail((int)-n);
 	f->n_got = 0;
-	if (n && is_in_buffer(f, data)) {
+	/* Without memory for it, it cannot be read again. */
+	if (n && is_buffered(f, data, size) && make_room(f, size)) {
 		memcpy(f->got, data, (size_t)n);
 		f->n_got = (size_t)n;
 	}
@@ -192,6 +228,7 @@ static int end(void *cookie)
 	if (!error)
 		error = -rc;
 	free(f->left);
+	free_got(f);
 	free(f);
 	return error ? (int)fail(error) : 0;
 }
@@ -226,12 +263,15 @@ static FILE *open_stream(int fd, const char *mode)
 	if (!f)
 		return NULL;
 	f->fd = fd;
+	f->got = f->own_got;
+	f->got_size = sizeof f->own_got;
 	f->is_socket = !fstat(fd, &st) && S_ISSOCK(st.st_mode);
 	file = fopencookie(f, mode, functions);
 	if (!file) {
 		free(f);
 		return NULL;
 	}
+	f->file = file;
 	(void)setvbuf(file, f->buffer, _IOFBF, sizeof f->buffer);
 	return file;
 }

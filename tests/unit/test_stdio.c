@@ -123,6 +123,44 @@ START_TEST(in_turns)
 }
 END_TEST
 
+static const struct {
+	int mode;
+	bool is_own; /* the buffer is the program's */
+	size_t size;
+} bufferings[] = {
+	{ _IONBF, false, 0 },
+	{ _IOLBF, true, 512 },
+	{ _IOFBF, true, 100000 },
+};
+
+/* So it does with a buffer of the program's, or without one; what was read ahead can
+ * be as much as a large buffer holds. */
+START_TEST(in_turns_by_another_buffer)
+{
+	static char own[100000], early[6000];
+	FILE *f = open_end("r+");
+	int n;
+
+	ck_assert_int_eq(setvbuf(f, bufferings[_i].is_own ? own : NULL,
+				 bufferings[_i].mode, bufferings[_i].size),
+			 0);
+	memset(early, 'x', sizeof early - 1);
+	put("42 is it\n");
+	put(early);
+	put("\n");
+	ck_assert_int_eq(fscanf(f, "%d", &n), 1);
+	ck_assert_int_eq(n, 42);
+	ck_assert_int_eq(fprintf(f, "got %d\n", n), 7);
+	ck_assert_int_eq(fflush(f), 0);
+	ck_assert_str_eq(got(), "got 42\n");
+	ck_assert_int_eq(read_line(f), 0);
+	ck_assert_str_eq(line, " is it\n");
+	ck_assert_int_eq(read_line(f), 0);
+	ck_assert_int_eq(length, sizeof early);
+	ck_assert_int_eq(fclose(f), 0);
+}
+END_TEST
+
 /* Files have their positions. */
 START_TEST(files)
 {
@@ -406,6 +444,8 @@ int main(void)
 	add_rule(s, "reads", reads, 1);
 	add_rule(s, "writes", writes, 1);
 	add_rule(s, "in turns", in_turns, 1);
+	add_rule(s, "another buffer", in_turns_by_another_buffer,
+		 N_ELEMENTS(bufferings));
 	add_rule(s, "files", files, 1);
 	add_rule(s, "long lines", long_lines, 1);
 	add_rule(s, "interrupted read", interrupted_read, 1);
