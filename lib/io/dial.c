@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <weft/net.h>
 
+#include "base/descriptor.h"
 #include "core/block.h"
 #include "io/address.h"
 #include "io/held.h"
@@ -105,7 +106,8 @@ static bool is_stale(const struct address *a)
 
 	if (lstat(a->local.sun_path, &st) || !S_ISSOCK(st.st_mode))
 		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = weft__above_standard(
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	if (fd < 0)
 		return false;
 	is_refused = connect(fd, (const struct sockaddr *)&a->local,
@@ -187,8 +189,10 @@ static bool is_its_own_peer(int fd)
 static int dial_inet(struct scheduler *s, struct held *h,
 		     const struct addrinfo *ai, bool *must_return)
 {
-	int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC,
-			ai->ai_protocol);
+	/* Nobody knows of it while it connects. */
+	int fd = weft__above_standard(socket(ai->ai_family,
+					     ai->ai_socktype | SOCK_CLOEXEC,
+					     ai->ai_protocol));
 	struct io_uring_sqe sqe = { 0 };
 	uint32_t flags;
 	int res = 0;
@@ -227,7 +231,8 @@ static int dial_each(struct scheduler *s, struct held *h,
 
 static int dial_local(struct held *h, const struct address *a)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = weft__above_standard(
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 	int rc;
 
 	if (fd < 0)

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 #include <weft.h>
@@ -288,8 +290,34 @@ static int send_file(void *pid)
 	return 0;
 }
 
+static const struct sockaddr_un name_for_child = {
+	.sun_family = AF_UNIX, .sun_path = "\0weft-test-engine"
+};
+static int listener_for_child;
+
+/* The backlog has room for one. */
+static void fill_backlog(void)
+{
+	const struct sockaddr *name = (const void *)&name_for_child;
+	socklen_t size = offsetof(struct sockaddr_un, sun_path) +
+			 sizeof "weft-test-engine";
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	listener_for_child = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	EXPECT(bind(listener_for_child, name, size) == 0);
+	EXPECT(listen(listener_for_child, 0) == 0);
+	EXPECT(connect(fd, name, size) == 0);
+}
+
+static int dial(void *pid)
+{
+	(void)pid;
+	EXPECT(weft_dial("unix:@weft-test-engine") == -ECONNREFUSED);
+	return 0;
+}
+
 static weft_fn waits[] = { wait_for_child, wait_for_any_child, wait_for_signal,
-			   send_file };
+			   send_file, dial };
 static weft_fn waits_for_child;
 
 static int put_null_as_standard(void)
@@ -317,6 +345,8 @@ static int put_null_as_standard(void)
 		close(go[1]);
 		_exit(read(go[0], bytes, 1) != 0);
 	}
+	if (waits_for_child == dial)
+		fill_backlog();
 	for (int fd = 0; fd < 3; fd++)
 		close(fd);
 	t = weft_spawn(waits_for_child, &pid);
@@ -325,6 +355,8 @@ static int put_null_as_standard(void)
 	for (int fd = 0; fd < 3; fd++)
 		EXPECT(dup2(null, fd) == fd);
 	close(go[1]);
+	if (waits_for_child == dial)
+		close(listener_for_child);
 	kill(getpid(), SIGUSR1);
 	EXPECT(fcntl(fds_for_child[1], F_SETFL, O_NONBLOCK) == 0);
 	while (weft_tasklet_alive(t)) {
