@@ -15,7 +15,10 @@
  *	else a watcher: a helper thread makes a waitid(2) with WNOWAIT that waits.
  *	    Nobody can end that call but a child. So an interrupted tasklet leaves the
  *	    watcher behind. It serves later calls for the same children: there is at
- *	    most one for each kind of wait. All who wait share its eventfd.
+ *	    most one for each kind of wait. All who wait share its eventfd. The number
+ *	    of a pidfd can be another child's by then: so the watcher has a duplicate,
+ *	    and is found by the child that /proc tells. Where /proc tells none, it
+ *	    serves no later calls.
  *
  * Several may wake for one event. One of them takes it, and the others wait again.
  */
@@ -23,7 +26,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -118,6 +123,8 @@ struct watcher {
 	struct errand errand; /* first; its waiter is nobody's */
 	struct watcher *next;
 	struct wait wait;
+	int pidfd;   /* P_PIDFD: a duplicate; -1: none */
+	pid_t child; /* and whose it is; 0: not known */
 	int eventfd; /* becomes readable when there may be an event */
 };
 
@@ -136,6 +143,37 @@ static int watch(void *arg)
 	return 0;
 }
 
+/* The child of a pidfd; 0 if it cannot be told, or has been reaped. */
+static pid_t child_of(int pidfd)
+{
+	char path[40], text[512];
+	const char *line;
+	long child = 0;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	line = strstr(text, "\nPid:");
+	if (line)
+		child = strtol(line + 5, NULL, 10);
+	return child > 0 ? (pid_t)child : 0;
+}
+
+static void free_watcher(struct watcher *watcher)
+{
+	if (watcher->pidfd >= 0)
+		close(watcher->pidfd);
+	if (watcher->eventfd >= 0)
+		close(watcher->eventfd);
+	free(watcher);
+}
+
 static void take_out(struct watcher *watcher)
 {
 	struct watcher **place = &watchers;
@@ -152,9 +190,8 @@ static void end_watch(struct watcher *watcher)
 	pthread_mutex_lock(&mutex);
 	take_out(watcher);
 	(void)eventfd_write(watcher->eventfd, 1);
-	close(watcher->eventfd);
 	pthread_mutex_unlock(&mutex);
-	free(watcher);
+	free_watcher(watcher);
 }
 
 static void watched(struct job *j)
@@ -162,34 +199,50 @@ static void watched(struct job *j)
 	end_watch((struct watcher *)weft__errand_of_job(j));
 }
 
+static bool serves(const struct watcher *watcher, const struct wait *w,
+		   pid_t child)
+{
+	if (watcher->wait.type != w->type ||
+	    watcher->wait.options != w->options)
+		return false;
+	return w->type == P_PIDFD ? child && watcher->child == child
+				  : watcher->wait.id == w->id;
+}
+
 /* Under the mutex. */
-static struct watcher *find_watcher(const struct wait *w)
+static struct watcher *find_watcher(const struct wait *w, pid_t child)
 {
 	struct watcher *watcher = watchers;
 
-	while (watcher &&
-	       (watcher->wait.type != w->type || watcher->wait.id != w->id ||
-		watcher->wait.options != w->options))
+	while (watcher && !serves(watcher, w, child))
 		watcher = watcher->next;
 	return watcher;
 }
 
 /* Under the mutex. NULL, and errno says why. */
-static struct watcher *add_watcher(const struct wait *w)
+static struct watcher *add_watcher(const struct wait *w, pid_t child)
 {
 	struct watcher *watcher = calloc(1, sizeof *watcher);
 
 	if (!watcher)
 		return NULL;
 	watcher->wait = *w;
+	watcher->child = child;
+	watcher->pidfd = -1;
+	if (w->type == P_PIDFD) {
+		watcher->pidfd =
+			fcntl((int)w->id, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+		watcher->wait.id = (id_t)watcher->pidfd;
+	}
 	watcher->errand.waiter.owner = &weft__unattached;
 	watcher->errand.job = (struct job){ .crew = CREW_CHILDREN,
 					    .fn = watch,
 					    .arg = watcher,
 					    .done = watched };
 	watcher->eventfd = weft__above_standard(eventfd(0, EFD_CLOEXEC));
-	if (watcher->eventfd < 0) {
-		free(watcher);
+	if (watcher->eventfd < 0 ||
+	    (w->type == P_PIDFD && watcher->pidfd < 0)) {
+		free_watcher(watcher);
 		return NULL;
 	}
 	watcher->next = watchers;
@@ -201,14 +254,15 @@ static struct watcher *add_watcher(const struct wait *w)
  * errno. *@added is to be started. */
 static int join_watcher(const struct wait *w, struct watcher **added)
 {
+	pid_t child = w->type == P_PIDFD ? child_of((int)w->id) : 0;
 	struct watcher *watcher;
 	int fd;
 
 	pthread_mutex_lock(&mutex);
 	*added = NULL;
-	watcher = find_watcher(w);
+	watcher = find_watcher(w, child);
 	if (!watcher)
-		watcher = *added = add_watcher(w);
+		watcher = *added = add_watcher(w, child);
 	fd = watcher ? fcntl(watcher->eventfd, F_DUPFD_CLOEXEC, 0) : -1;
 	if (fd < 0)
 		fd = -errno;
@@ -252,8 +306,7 @@ static void forget_watchers(struct scheduler *self)
 	(void)self;
 	for (; watchers; watchers = next) {
 		next = watchers->next;
-		close(watchers->eventfd);
-		free(watchers);
+		free_watcher(watchers);
 	}
 }
 

@@ -417,6 +417,33 @@ START_TEST(interrupted)
 }
 END_TEST
 
+/* The number of a pidfd can be another child's when an interrupted wait is begun
+ * again. */
+START_TEST(number_of_another_child)
+{
+	struct waiter w = { .type = P_PIDFD, .options = WSTOPPED };
+	pid_t pids[2];
+	weft_tasklet t;
+
+	prepare(_i);
+	for (int i = 0; i < 2; i++)
+		pids[i] = start_child(0);
+	w.id = (id_t)open_pidfd(pids[0]);
+	t = start_waiter(&w);
+	weft_sleep(20 * WEFT_MILLISECOND); /* a helper has begun */
+	ck_assert_int_eq(weft_tasklet_raise(t, EXDEV, WEFT_PENDING), 0);
+	ck_assert_int_eq(weft_tasklet_join(t), -EXDEV);
+	ck_assert_int_eq(weft_close((int)w.id), 0);
+	ck_assert_int_eq(open_pidfd(pids[1]), (int)w.id);
+	t = start_waiter(&w);
+	ck_assert_int_eq(kill(pids[1], SIGSTOP), 0);
+	ck_assert_int_eq(weft_tasklet_join(t), 0);
+	ck_assert_int_eq(w.info.si_pid, pids[1]);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(kill(pids[i], SIGKILL), 0);
+}
+END_TEST
+
 /* In a child of fork() the wait is over. */
 START_TEST(forked)
 {
@@ -614,6 +641,8 @@ int main(void)
 	add_loop(s, "no descriptor", no_descriptor, names);
 	add_loop(s, "trapped", trapped, names);
 	add_loop(s, "interrupted", interrupted, names);
+	if (names == 4 * WAYS)
+		add_loop(s, "number of another", number_of_another_child, WAYS);
 	add_loop(s, "fork", forked, 3 * WAYS);
 	add_loop(s, "end of a thread", end_of_a_thread, names);
 	add_loop(s, "any order", any_order, 3 * WAYS);
