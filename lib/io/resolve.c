@@ -252,6 +252,16 @@ static int convert(const char *node, const char *service,
 	return getaddrinfo(node, service, &numeric, res);
 }
 
+/* Whether nothing is to be looked up, whatever the text is. */
+static bool is_numeric(const char *node, const char *service, int flags)
+{
+	bool by_address = !node || flags & AI_NUMERICHOST;
+	bool by_port = !service || flags & AI_NUMERICSERV ||
+		       !service[strspn(service, "0123456789")];
+
+	return by_address && by_port;
+}
+
 /* 0, with the answer of getaddrinfo(), or a negative errno. */
 static int look_up(const char *node, const char *service,
 		   const struct addrinfo *hints, struct addrinfo **res,
@@ -271,7 +281,8 @@ static int look_up(const char *node, const char *service,
 		return -errno;
 	if (!*answer)
 		*res = found;
-	return *answer == EAI_NONAME
+	return *answer == EAI_NONAME &&
+			       !is_numeric(node, service, hints->ai_flags)
 		       ? resolve_by_helper(s, node, service, hints, res, answer)
 		       : 0;
 }

@@ -434,6 +434,33 @@ START_TEST(trapped)
 }
 END_TEST
 
+/* What is to be a number, and is none, is not looked up as a name either. */
+START_TEST(no_number)
+{
+	static const struct addrinfo host = { .ai_flags = AI_NUMERICHOST },
+				     both = { .ai_flags = AI_NUMERICHOST |
+							  AI_NUMERICSERV },
+				     port = { .ai_flags = AI_NUMERICSERV };
+	struct addrinfo *res;
+
+	weft_set_block_trap(true);
+	ck_assert_int_eq(weft_getaddrinfo("slow", NULL, &host, &res),
+			 EAI_NONAME);
+	ck_assert_int_eq(weft_getaddrinfo("slow", "80", &host, &res),
+			 EAI_NONAME);
+	ck_assert_int_eq(weft_getaddrinfo("slow", "http", &both, &res),
+			 EAI_NONAME);
+	ck_assert_int_eq(weft_getaddrinfo(NULL, "http", &port, &res),
+			 EAI_NONAME);
+	ck_assert_int_eq(weft_getaddrinfo(NULL, NULL, NULL, &res), EAI_NONAME);
+	/* These are names. */
+	ck_assert_int_eq(weft_getaddrinfo("::1", "http", &host, &res),
+			 EAI_SYSTEM);
+	ck_assert_int_eq(weft_getaddrinfo("slow", "80", &port, &res),
+			 EAI_SYSTEM);
+}
+END_TEST
+
 /* A call that is interrupted does not wait for the name server, and what that says
  * later is freed; in line or not. */
 START_TEST(interrupted)
@@ -565,6 +592,7 @@ int main(void)
 	add_rule(s, "itself", is_nobody_itself, 1);
 	add_rule(s, "names", looks_up, 1);
 	add_rule(s, "trapped", trapped, 1);
+	add_rule(s, "no number", no_number, 1);
 	add_rule(s, "interrupted", interrupted, 1);
 	add_rule(s, "taken back", interrupted_and_taken_back, 1);
 	add_rule(s, "deadline", deadline, 1);
