@@ -72,9 +72,13 @@ WEFT_API int weft_openat(int dirfd, const char *path, int flags, ...);
  *
  * Calls that other tasklets of this thread have made with this descriptor's number
  * (not with a duplicate of it) are cancelled first: they return -ECANCELED, or their
- * result if they had completed. No such call can begin before the number is closed.
- * If a helper is already making one of these calls, weft_close() waits for
- * it, unless a trap is set. Calls of other threads are left alone, as by close(2).
+ * result if they had completed. No such call can begin before the number is closed,
+ * unless it is a regular file's, a folder's or a block device's. The close of those can
+ * take a while, and the number is open until then: a call that begins meanwhile is made
+ * on the file, or on the next one that gets the number.
+ * If a helper is already making one of the calls that are cancelled, weft_close()
+ * waits for it, unless a trap is set. Calls of other threads are left alone, as by
+ * close(2).
  *
  * The call always closes, also for a tasklet that was killed or must not wait. It
  * does not return the error of a kill or a raise. close(2) may have to wait, because
