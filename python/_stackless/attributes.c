@@ -199,8 +199,7 @@ static int count_nesting(const struct tasklet *t)
 		return 0;
 	if (!has_thread(t) || (!saved && !has_state(t)))
 		return least;
-	n = tstate_count_interpreters(t->thread->tstate, saved,
-				      t->is_main ? 0 : TASKLET_STACK_BYTES);
+	n = count_interpreters(t->thread->tstate, saved, INT_MAX);
 	if (t->is_main)
 		n--;
 	return n > least ? n : least;

@@ -38,13 +38,39 @@ static PyCodeObject *code_of(struct _PyInterpreterFrame *f)
 #endif
 }
 
-static struct _PyInterpreterFrame *innermost(const struct saved_state *s)
+/* Of the tasklet that runs if @s is NULL. */
+static struct _PyInterpreterFrame *innermost(const PyThreadState *ts,
+					     const struct saved_state *s)
 {
 #if PY_VERSION_HEX < 0x030d0000
-	return s->cframe->current_frame;
+	return (s ? s->cframe : ts->cframe)->current_frame;
 #else
-	return s->frame;
+	return s ? s->frame : ts->current_frame;
 #endif
+}
+
+/* --- nested interpreters --- */
+
+/* Whether a call of the interpreter has begun with that frame: its first one in 3.11, and
+ * one of its own from 3.12 on. */
+static bool is_entry(const struct _PyInterpreterFrame *f)
+{
+#if PY_VERSION_HEX < 0x030c0000
+	return f->is_entry;
+#else
+	return f->owner == FRAME_OWNED_BY_CSTACK;
+#endif
+}
+
+int count_interpreters(const PyThreadState *ts, const struct saved_state *s,
+		       int limit)
+{
+	const struct _PyInterpreterFrame *f;
+	int n = 0;
+
+	for (f = innermost(ts, s); f && n < limit; f = f->previous)
+		n += is_entry(f);
+	return n;
 }
 
 /* --- iteration --- */
@@ -169,7 +195,7 @@ int traverse_stack(struct tasklet *t, visitproc visit, void *arg)
 	    t == t->thread->current || t->is_main)
 		return 0;
 	Py_VISIT(t->saved->context);
-	for (f = innermost(t->saved); f; f = f->previous) {
+	for (f = innermost(t->thread->tstate, t->saved); f; f = f->previous) {
 		int rc = f->owner == FRAME_OWNED_BY_THREAD
 				 ? visit_frame(f, t, stack_top, visit, arg)
 				 : 0;

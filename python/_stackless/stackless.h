@@ -13,7 +13,7 @@
  *	pickle.c     what subclasses add to what is pickled
  *	thread.c     OS threads, their end, fork, the end of the interpreter
  *	io.c         what the module weft.io calls
- *	collect.c    what the garbage collector is told of tasklets that wait
+ *	collect.c    frames: what the garbage collector is told of tasklets that wait
  *	tstate.h     the state of an interpreter's thread, by version
  *
  * A tasklet of Python is one of weft, with a C stack of its own, and all tasklets of an
@@ -514,6 +514,12 @@ extern PyObject *const in_for[] HIDDEN;
 bool is_for(const void *address) HIDDEN;
 
 int init_collection(void) HIDDEN;
+
+/* How many calls of the interpreter are on the C stack of a tasklet, the current one if
+ * @s is NULL: the first one, and one more wherever C code has called Python. No more than
+ * @limit are looked for. */
+int count_interpreters(const PyThreadState *ts, const struct saved_state *s,
+		       int limit) HIDDEN;
 
 /* The innermost frame of a tasklet that does not run; NULL: none. A new reference. */
 PyFrameObject *get_frame(struct tasklet *t) HIDDEN;

@@ -245,29 +245,6 @@ static inline int tstate_c_limit(size_t stack_bytes)
 }
 #endif
 
-/* How many calls of the interpreter are on the C stack of a tasklet, the current one if
- * @s is NULL: the first one, and one more wherever C code has called Python. From 3.13 on
- * the interpreter keeps no list of them, but counts what nests in C, its own calls twice.
- * @stack_bytes is 0 for the main tasklet. */
-static inline int tstate_count_interpreters(const PyThreadState *ts,
-					    const struct saved_state *s,
-					    size_t stack_bytes)
-{
-#if PY_VERSION_HEX < 0x030d0000
-	const _PyCFrame *f = s ? s->cframe : ts->cframe;
-	int n = stack_bytes ? -1 : 0; /* the bottom of a tasklet is none */
-
-	for (; f->previous; f = f->previous)
-		n++;
-	return n;
-#else
-	int limit = stack_bytes ? tstate_c_limit(stack_bytes)
-				: Py_C_RECURSION_LIMIT;
-
-	return (limit - (s ? s->c_remaining : ts->c_recursion_remaining)) / 2;
-#endif
-}
-
 /* @f lasts as long as the tasklet. @context is given away. The caller has no tracing. */
 static inline void tstate_begin(PyThreadState *ts, struct fresh_state *f,
 				PyObject *context, size_t stack_bytes)

@@ -99,9 +99,7 @@ void leave_run(struct thread *th, struct runner *r)
 /* Whether Python's function was called by one in C that a tasklet called. */
 static bool is_nested(const struct tasklet *t)
 {
-	return tstate_count_interpreters(t->thread->tstate, NULL,
-					 t->is_main ? 0 : TASKLET_STACK_BYTES) >
-	       1;
+	return count_interpreters(t->thread->tstate, NULL, 2) > 1;
 }
 
 static int interrupt(struct thread *th, struct watchdog *w)
