@@ -228,9 +228,9 @@ static void keep_frame(PyFrameObject *object, PyFrameObject *back)
 	object->f_frame = copy;
 }
 
-void keep_frames(struct tasklet *t)
+void keep_frames(PyThreadState *ts)
 {
-	PyFrameObject *f = PyThreadState_GetFrame(t->thread->tstate);
+	PyFrameObject *f = PyThreadState_GetFrame(ts);
 
 	while (f) {
 		PyFrameObject *back = PyFrame_GetBack(f);

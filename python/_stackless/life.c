@@ -286,7 +286,7 @@ unsigned without_husks(const struct thread *th, unsigned runcount)
 static int entry(void *arg)
 {
 	struct thread *th = this_thread;
-	struct tasklet *t = take_seed(arg);
+	struct tasklet *t = th ? take_seed(arg) : NULL;
 	struct fresh_state f;
 	PyObject *result;
 

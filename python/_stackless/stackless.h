@@ -136,6 +136,7 @@ struct thread {
 	uint64_t weft_id;
 	unsigned n_husks;    /* in its queue: life.c */
 	bool is_ending;      /* its tasklets are being ended */
+	bool was_deleted; /* `tstate`, by Python, and it does not end itself */
 	bool is_in_callback; /* the program's callback must not be called again */
 	struct runner *running; /* the innermost call of run() */
 	PyObject *
@@ -234,12 +235,17 @@ static inline bool begin_call(struct call *c)
 /* The rare part of return_to_python(). */
 void arrive_slowly(struct call *c) HIDDEN;
 
+/* Ends the calling tasklet, whose thread has no interpreter any more: see end_forgotten(). */
+_Noreturn void abandon(struct call *c) HIDDEN __attribute__((cold));
+
 /* The tasklet has the thread again. What another one has left is done here. */
 static inline void return_to_python(struct call *c)
 {
 	struct thread *th = c->thread;
 
 	if (likely(th->current != c->self)) {
+		if (unlikely(!th->tstate))
+			abandon(c);
 		th->current = c->self;
 		tstate_restore(th->tstate, &c->saved);
 	}
@@ -524,8 +530,8 @@ int count_interpreters(const PyThreadState *ts, const struct saved_state *s,
 /* The innermost frame of a tasklet that does not run; NULL: none. A new reference. */
 PyFrameObject *get_frame(struct tasklet *t) HIDDEN;
 
-/* The calling tasklet will never go on, and its stack goes: whoever has one of its frames
- * has a copy from here on. */
-void keep_frames(struct tasklet *t) HIDDEN;
+/* The calling tasklet, whose state that is, will never go on, and its stack goes: whoever
+ * has one of its frames has a copy from here on. */
+void keep_frames(PyThreadState *ts) HIDDEN;
 
 #endif /* WEFT_PYTHON_STACKLESS_H */

@@ -26,6 +26,10 @@
 
 #include "hang.h"
 
+#if PY_VERSION_HEX < 0x030d0000
+#define Py_IsFinalizing _Py_IsFinalizing
+#endif
+
 __thread struct thread *this_thread __attribute__((tls_model("initial-exec")));
 
 struct thread *all_threads;
@@ -187,7 +191,7 @@ static void give_up(struct call *c)
 	if (c->self->is_main ||
 	    !weft_tasklet_equal(c->self->handle, weft_current()))
 		return;
-	keep_frames(c->self);
+	keep_frames(c->thread->tstate);
 	weft_switch_trap(-weft_switch_trap(0));
 	do {
 		begin_call_of(c, c->thread);
@@ -196,13 +200,45 @@ static void give_up(struct call *c)
 	} while (rc == 0 || rc == -ECANCELED);
 }
 
+/* Without the collector, which would run code of the program's in the name of the tasklet. */
+static void keep_frames_of(const struct saved_state *s)
+{
+	PyThreadState *ts = PyThreadState_Get();
+	struct saved_state own = { .is_traced = false };
+	int was_enabled = PyGC_Disable();
+
+	tstate_save(ts, &own);
+	tstate_restore(ts, s);
+	keep_frames(ts);
+	tstate_restore(ts, &own);
+	if (was_enabled)
+		PyGC_Enable();
+}
+
+/* The collector of an interpreter at its end still sees the frames. */
+void abandon(struct call *c)
+{
+	PyGILState_STATE state;
+
+	if (!c->thread->tstate && Py_IsFinalizing())
+		hang_here(NULL);
+	if (!c->thread->tstate && Py_IsInitialized()) {
+		pthread_cleanup_push(hang_here, NULL);
+		state = PyGILState_Ensure();
+		keep_frames_of(&c->saved);
+		PyGILState_Release(state);
+		pthread_cleanup_pop(0);
+	}
+	weft_exit(0);
+}
+
 int fail_call(struct call *c, long rc)
 {
 	PyObject *bomb = NULL;
 	bool have_others_run;
 
 	if (rc == -ECANCELED && !has_interpreter(c->thread))
-		weft_exit(0);
+		abandon(c);
 	have_others_run = c->thread->current != c->self;
 	/* Taken first: destructors that run now make calls of their own. */
 	if (rc == -ERR_THROWN) {
@@ -437,10 +473,24 @@ static __thread struct {
 
 static unsigned n_interpreters; /* that the process has had */
 
-static void note_end(struct thread *th)
+static void note_end(void)
 {
-	ended.id = PyThreadState_GetID(th->tstate);
+	ended.id = PyThreadState_GetID(PyThreadState_Get());
 	ended.interpreter = n_interpreters;
+}
+
+/* No tasklet of the thread may have a turn any more. */
+static void leave_thread(struct thread *th)
+{
+	note_end();
+	weft_set_park_callback(NULL, NULL);
+	weft_set_schedule_callback(NULL, NULL);
+	weft_set_channel_callback(NULL, NULL);
+	this_thread = NULL;
+	if (th->tstate)
+		forget_thread(th);
+	else
+		unref_thread(th);
 }
 
 /* The dictionary of a PyThreadState is cleared: by its own thread at its end, or by
@@ -450,11 +500,13 @@ static void end_record(PyObject *capsule)
 	struct thread *th = PyCapsule_GetPointer(capsule, record_name);
 
 	if (th->tstate && th == this_thread && !th->tstate->dict)
-		note_end(th);
-	if (th->tstate && th == this_thread && th->current == th->main)
+		note_end();
+	if (th->tstate && th == this_thread && th->current == th->main) {
 		end_thread(th);
-	else if (th->tstate)
+	} else if (th->tstate) {
+		th->was_deleted = !Py_IsFinalizing();
 		forget_thread(ref_thread(th)); /* it may still look there */
+	}
 	unref_thread(th);
 }
 
@@ -483,18 +535,34 @@ static int hang_record(struct thread *th)
 
 /* --- attaching --- */
 
-#if PY_VERSION_HEX < 0x030d0000
-#define Py_IsFinalizing _Py_IsFinalizing
-#endif
-
 static pthread_key_t stopped_key;
 
-/* The thread ends, and still uses the module: the interpreter, at its end, has stopped it.
- * Tasklets that have got what they waited for would go on in Python. */
+/* The thread ends, and its PyThreadState was deleted, but not the dictionary in it: the
+ * program has found that, as by gc.get_objects(). Frames of the tasklets are in calls that
+ * know the PyThreadState. So the tasklets do not go on: return_to_python(). */
+static void end_forgotten(struct thread *th)
+{
+	PyGILState_STATE state;
+
+	pthread_cleanup_push(hang_here, NULL);
+	state = PyGILState_Ensure();
+	leave_thread(th);
+	PyGILState_Release(state);
+	pthread_cleanup_pop(0);
+}
+
+/* The thread ends, and still uses the module. If the interpreter, at its end, has stopped
+ * it, tasklets that have got what they waited for would go on in Python. */
 static void end_stopped(void *arg)
 {
-	if (this_thread && (!this_thread->tstate || Py_IsFinalizing()))
+	struct thread *th = this_thread;
+
+	if (!th)
+		return;
+	if (Py_IsFinalizing() || (!th->tstate && !th->was_deleted))
 		hang_here(arg);
+	if (!has_interpreter(th))
+		end_forgotten(th);
 }
 
 /* Keys are destroyed in the order in which they were made. This one is made before weft
@@ -647,18 +715,6 @@ static void end_other_threads(void)
 	}
 }
 
-/* A tasklet ends the interpreter, by Py_Exit(): it will not come back, and so no other
- * one of its thread may have a turn. */
-static void leave_thread(struct thread *th)
-{
-	note_end(th);
-	weft_set_park_callback(NULL, NULL);
-	weft_set_schedule_callback(NULL, NULL);
-	weft_set_channel_callback(NULL, NULL);
-	this_thread = NULL;
-	forget_thread(th);
-}
-
 static PyObject *at_exit(PyObject *self, PyObject *unused)
 {
 	struct thread *th = this_thread;
@@ -668,7 +724,7 @@ static PyObject *at_exit(PyObject *self, PyObject *unused)
 	end_other_threads();
 	if (th && th->current == th->main)
 		end_thread(th);
-	else if (th)
+	else if (th) /* by Py_Exit() in a tasklet, which will not come back */
 		leave_thread(th);
 	Py_RETURN_NONE;
 }

@@ -560,6 +560,66 @@ class Ending(TestCase):
         t.run()
         self.assertEqual(self.log, [1])
 
+    def test_one_whose_dictionary_is_kept(self):
+        """As gc.get_objects() may do it. The tasklets do not go on, and nothing breaks."""
+        run_script(
+            """
+import ctypes, gc, os, socket, threading, time
+import stackless
+from weft import io
+
+get_dict = ctypes.pythonapi.PyThreadState_GetDict
+get_dict.restype = ctypes.c_void_p
+
+def keep_dict():
+    found = ctypes.cast(get_dict(), ctypes.py_object)
+    kept.append(found.value)
+
+def wait(function, *args):
+    try:
+        function(*args)
+    finally:
+        if is_ending:
+            went_on.append(function)
+
+def thread():
+    for function, *args in (
+        (io.recv, a, 5), (channel.receive,), (stackless.schedule_remove,), (io.sleep, 60),
+    ):
+        tasklets.append(stackless.tasklet(wait)(function, *args))
+    stackless.run()
+    tasklets.append(stackless.tasklet(wait)(stackless.schedule))
+    tasklets[-1].run()
+    tasklets.append(stackless.tasklet(wait)(len, ""))
+    frames.extend(t.frame for t in tasklets)
+    keep_dict()
+    is_ending.append(True)
+    b.send(b"hello")
+
+a, b = socket.socketpair()
+channel = stackless.channel()
+for i in range(6):
+    is_ending, went_on, tasklets, frames, kept = [], [], [], [], []
+    n_tasks = len(os.listdir("/proc/self/task"))
+    t = threading.Thread(target=thread)
+    t.start()
+    t.join()
+    if i % 2:
+        kept.clear()
+    while len(os.listdir("/proc/self/task")) > n_tasks:
+        time.sleep(0.001)
+    gc.collect()
+    assert kept or i % 2
+    assert not went_on, went_on
+    assert [f and f.f_code.co_name for f in frames] == ["wait"] * 5 + [None], frames
+    assert [t.thread_id for t in tasklets] == [-1] * 6
+    assert channel.balance == 0
+    a.close(), b.close()
+    a, b = socket.socketpair()
+""",
+            PYTHONMALLOC="debug",
+        )
+
     def test_a_thread_leaves_nothing(self):
         refs = []
 
