@@ -141,8 +141,12 @@ static int look_at_path(const struct opening *o, bool *finds_fifo)
 static int wait_for_peer(const struct opening *o)
 {
 	int result;
-	int rc = weft__may_wait(o->s);
+	int rc = weft__enter(o->s);
 
+	/* A path in memory has been looked at without a step. So nobody may have
+	 * asked yet for a kill, a raise or a deadline, which come before a trap. */
+	if (!rc)
+		rc = weft__may_wait(o->s);
 	if (rc)
 		return rc;
 	weft__engine_expect_stuck(&o->s->engine, WORKER_BOUNDED, 1);

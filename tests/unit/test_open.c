@@ -335,6 +335,39 @@ START_TEST(open_under_a_trap)
 }
 END_TEST
 
+static int raise_on_main(void *error)
+{
+	return weft_tasklet_raise(weft_main(), *(const int *)error,
+				  WEFT_PENDING);
+}
+
+/* The error of a kill, a raise or a deadline comes before that of a trap, however
+ * the path was found to be a FIFO's. */
+START_TEST(interruption_comes_before_a_trap)
+{
+	static const int errors[] = { ECANCELED, EPROTO, ETIMEDOUT };
+	int error = errors[_i / 2 % 3], rc;
+	struct weft_deadline d;
+
+	make_fifos(1);
+	weft_deadline_begin(&d, error == ETIMEDOUT ? 0 : WEFT_FOREVER);
+	if (error != ETIMEDOUT)
+		weft_tasklet_run(weft_spawn(raise_on_main, &error));
+	if (_i % 2)
+		weft_switch_trap(1);
+	else
+		weft_set_block_trap(true);
+	rc = open_at_once(ways[_i / 6]);
+	weft_set_block_trap(false);
+	if (_i % 2)
+		weft_switch_trap(-1);
+	weft_deadline_end(&d);
+	ck_assert_int_eq(rc, -error);
+	ck_assert_int_eq(weft_schedule(), 0);
+	remove_fifos(1);
+}
+END_TEST
+
 /* Far more opens that wait than the kernel has threads for files: others open
  * files meanwhile, and each is let go by its peer. */
 START_TEST(waiting_opens_keep_nobody_waiting)
@@ -377,6 +410,8 @@ int main(void)
 	add_loop(s, "deadline", wait_times_out, N_ELEMENTS(ways));
 	add_case(s, "at once", open_that_does_not_wait);
 	add_loop(s, "trap", open_under_a_trap, 2 * N_ELEMENTS(ways));
+	add_loop(s, "trap", interruption_comes_before_a_trap,
+		 6 * N_ELEMENTS(ways));
 	add_case(s, "workers", waiting_opens_keep_nobody_waiting);
 	return run_suite(s);
 }
