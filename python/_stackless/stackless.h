@@ -134,8 +134,8 @@ struct thread {
 	size_t references;
 	unsigned long id; /* of Python */
 	uint64_t weft_id;
-	unsigned n_husks;    /* in its queue: life.c */
-	bool is_ending;      /* its tasklets are being ended */
+	unsigned n_husks; /* in its queue: life.c */
+	bool is_ending;   /* its tasklets are being ended */
 	bool was_deleted; /* `tstate`, by Python, and it does not end itself */
 	bool is_in_callback; /* the program's callback must not be called again */
 	struct runner *running; /* the innermost call of run() */
