@@ -353,6 +353,8 @@ int weft__uring_open(struct engine *e)
 		goto exit_ring;
 	poke(e->ring_fd, ring->ring_fd);
 	memset(e->uring.stuck_allowed, 0, sizeof e->uring.stuck_allowed);
+	/* The first ring was sent a message on trial, which is to end no sleep. */
+	weft__uring_look(e);
 	return 0;
 
 exit_ring:

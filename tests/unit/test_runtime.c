@@ -45,12 +45,10 @@ static weft_tasklet spawn_paused(weft_fn fn, void *arg)
 	return weft_spawn_with(&o, fn, arg);
 }
 
-static void *send_to_x(void *arg)
+/* Of another thread, when that of @id has nothing left but to park. */
+static void *send_to_x(void *id)
 {
-	struct timespec ts = { .tv_nsec = 20 * 1000 * 1000 };
-
-	(void)arg;
-	nanosleep(&ts, NULL);
+	until_parked(*(uint64_t *)id);
 	weft_channel_send(x, NULL);
 	return NULL;
 }
@@ -75,11 +73,12 @@ static void note_park(bool parking, void *ctx)
  * anything that was handed in is there. */
 START_TEST(park_callback_comes_in_pairs)
 {
+	uint64_t id = weft_thread_id();
 	pthread_t thread;
 
 	x = weft_channel_new(0, 0);
 	weft_set_park_callback(note_park, &x);
-	pthread_create(&thread, NULL, send_to_x, NULL);
+	pthread_create(&thread, NULL, send_to_x, &id);
 	ck_assert_int_eq(weft_channel_receive(x, NULL), 0);
 	pthread_join(thread, NULL);
 	ck_assert_int_ge(n_parking, 1);
@@ -109,24 +108,22 @@ static void count_runnable(bool parking, void *ctx)
 		++*n;
 }
 
-static void *insert_it(void *arg)
+static void *insert_it(void *id)
 {
-	struct timespec ts = { .tv_nsec = 20 * 1000 * 1000 };
-
-	(void)arg;
-	nanosleep(&ts, NULL);
+	until_parked(*(uint64_t *)id);
 	weft_tasklet_insert(inserted);
 	return NULL;
 }
 
 START_TEST(back_comes_before_what_was_handed_in)
 {
+	uint64_t id = weft_thread_id();
 	pthread_t thread;
 	int place = 0;
 
 	inserted = spawn_paused(count_up, &place);
 	weft_set_park_callback(count_runnable, &seen_at_return);
-	pthread_create(&thread, NULL, insert_it, NULL);
+	pthread_create(&thread, NULL, insert_it, &id);
 	ck_assert_int_eq(weft_run(), 0);
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(place, 1);
@@ -149,12 +146,17 @@ static void raise_if_signalled(bool parking, void *ctx)
 		result = weft_tasklet_raise(weft_main(), EINTR, WEFT_PENDING);
 }
 
+static atomic_bool is_told;
+
+/* One that comes before the sleep ends none. */
 static void *signal_main(void *main_thread)
 {
 	struct timespec ts = { .tv_nsec = 20 * 1000 * 1000 };
 
-	nanosleep(&ts, NULL);
-	pthread_kill(*(pthread_t *)main_thread, SIGUSR1);
+	do {
+		nanosleep(&ts, NULL);
+		pthread_kill(*(pthread_t *)main_thread, SIGUSR1);
+	} while (!is_told);
 	return NULL;
 }
 
@@ -171,17 +173,21 @@ START_TEST(callback_after_a_signal_can_raise)
 	pthread_create(&thread, NULL, signal_main, &self);
 	ck_assert_int_eq(weft_channel_receive(x, NULL), -EINTR);
 	ck_assert_int_eq(result, 0);
+	is_told = true;
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(weft_channel_balance(x), 0);
 }
 END_TEST
 
 static int n_left;
+static atomic_bool is_parking;
 
 static void leave_when_back(bool parking, void *ctx)
 {
 	(void)ctx;
-	if (!parking) {
+	if (parking) {
+		is_parking = true;
+	} else {
 		n_left++;
 		pthread_exit(NULL);
 	}
@@ -215,14 +221,55 @@ START_TEST(callback_can_leave_the_thread)
 	if (UNDER_TSAN || UNDER_ASAN)
 		return;
 	x = weft_channel_new(0, 0);
+	/* Attached, or the other one may be the last that is, and look around. */
+	weft_thread_id();
 	pthread_create(&thread, NULL, park_and_leave, NULL);
-	while (weft_channel_balance(x) != -2)
+	/* Else it may find what is sent without having parked. */
+	while (!is_parking)
 		weft_sleep(WEFT_MILLISECOND);
+	ck_assert_int_eq(weft_channel_balance(x), -2);
 	ck_assert_int_eq(weft_channel_send(x, NULL), 0);
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(n_left, 1);
 	ck_assert_int_eq(n_done, 0);
 	ck_assert_int_eq(weft_channel_balance(x), 0);
+}
+END_TEST
+
+static atomic_int n_ends;
+
+static void count_ends(bool parking, void *ctx)
+{
+	(void)ctx;
+	n_ends += !parking;
+}
+
+static void *park_first(void *id)
+{
+	weft_set_park_callback(count_ends, NULL);
+	*(_Atomic(uint64_t) *)id = weft_thread_id();
+	ck_assert_int_eq(weft_channel_receive(x, NULL), 0);
+	return NULL;
+}
+
+/* Not even that of the first thread which opens a ring, and tries what the kernel can. */
+START_TEST(nothing_ends_a_sleep_without_need)
+{
+	struct timespec ts = { .tv_nsec = 50 * 1000 * 1000 };
+	_Atomic(uint64_t) id = 0;
+	pthread_t thread;
+
+	x = weft_channel_new(0, 0);
+	weft_thread_id(); /* or the other one is the last, and looks around */
+	pthread_create(&thread, NULL, park_first, &id);
+	while (!id)
+		sched_yield();
+	until_parked(id);
+	nanosleep(&ts, NULL);
+	ck_assert_int_eq(n_ends, 0);
+	ck_assert_int_eq(weft_channel_send(x, NULL), 0);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(n_ends, 1);
 }
 END_TEST
 
@@ -721,7 +768,8 @@ int main(void)
 	add_case(s, "the park callback", park_callback_comes_in_pairs,
 		 back_comes_before_what_was_handed_in,
 		 callback_after_a_signal_can_raise,
-		 callback_can_leave_the_thread, callback_interrupts_a_spin);
+		 callback_can_leave_the_thread,
+		 nothing_ends_a_sleep_without_need, callback_interrupts_a_spin);
 	add_case(s, "the run queue in its order", ring_is_in_order,
 		 run_next_of_a_blocked_one, runner_is_the_innermost);
 	add_case(s, "what is pending", pending_raise_can_be_taken,
