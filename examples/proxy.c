@@ -165,7 +165,11 @@ int main(int argc, char **argv)
 	static struct service proxy = { .fn = relay };
 	int rc;
 
-	if (argc != 3) {
+	if (argc != 1 && argc != 3) {
+		fprintf(stderr, "Usage: %s [ADDRESS UPSTREAM]\n", argv[0]);
+		return EXIT_FAILURE;
+	}
+	if (argc == 1) {
 		demonstrate(&proxy);
 		return EXIT_SUCCESS;
 	}
