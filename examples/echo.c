@@ -51,7 +51,10 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (listener < 0) {
-		fprintf(stderr, "%s: %s\n", address, strerror(-listener));
+		const char *wrong = weft_address_error(address);
+
+		fprintf(stderr, "%s: %s\n", address,
+			wrong ? wrong : strerror(-listener));
 		return EXIT_FAILURE;
 	}
 	/* The tasklets of the connections run whenever weft_accept() waits. */

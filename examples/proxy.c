@@ -173,6 +173,14 @@ int main(int argc, char **argv)
 		demonstrate(&proxy);
 		return EXIT_SUCCESS;
 	}
+	for (int i = 1; i < argc; i++) {
+		const char *wrong = weft_address_error(argv[i]);
+
+		if (wrong) {
+			fprintf(stderr, "%s: %s\n", argv[i], wrong);
+			return EXIT_FAILURE;
+		}
+	}
 	upstream = argv[2];
 	listen_on(&proxy, argv[1]);
 	rc = accept_all(&proxy); /* until the process is ended */

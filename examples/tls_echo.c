@@ -424,7 +424,10 @@ int main(int argc, char **argv)
 	int listener = weft_listen(where, SOMAXCONN);
 
 	if (listener < 0) {
-		fprintf(stderr, "%s: %s\n", where, strerror(-listener));
+		const char *wrong = weft_address_error(where);
+
+		fprintf(stderr, "%s: %s\n", where,
+			wrong ? wrong : strerror(-listener));
 		return EXIT_FAILURE;
 	}
 	prepare();
