@@ -732,6 +732,7 @@ static const struct mistake mistakes[] = {
 	{ { "127.0.0.1:-1" }, 64, { "'127.0.0.1:-1'", "0 to 65535" } },
 	{ { "127.0.0.1:http" }, 64, { "'127.0.0.1:http'", "0 to 65535" } },
 	{ { "unix:" }, 64, { "'unix:'", "path" } },
+	{ { "unix:@name" }, 64, { "'unix:@name'", "path" } },
 	{ { "unix:/no/such/folder/socket" },
 	  1,
 	  { "/no/such/folder", "No such" } },

@@ -22,10 +22,11 @@ static bool parse_unix(struct address *a, char *problem)
 	struct sockaddr_un *name = (struct sockaddr_un *)&a->name;
 	const char *path = a->text + strlen(unix_prefix);
 
-	if (!*path || strlen(path) >= sizeof name->sun_path) {
+	/* '@' begins a name without a file elsewhere. */
+	if (!*path || *path == '@' || strlen(path) >= sizeof name->sun_path) {
 		snprintf(
 			problem, ADDRESS_PROBLEM,
-			"bad address '%.100s': a path of 1 to %zu bytes is accepted",
+			"bad address '%.100s': a path of 1 to %zu bytes is accepted, that begins with another sign than '@'",
 			a->text, sizeof name->sun_path - 1);
 		return false;
 	}
