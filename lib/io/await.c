@@ -184,14 +184,21 @@ void weft__call_back_unseen(int fd)
 		call_back(unseen_by_main);
 }
 
+/* Also those that a close leaves alone, see has_no_descriptor(). */
+static void end_for_good(struct ring_wait *wait)
+{
+	call_back(wait);
+	wait->operation.fd = -1;
+}
+
 /* In a child of fork() none of them is begun again. */
 static void renew(struct scheduler *self)
 {
 	(void)self;
 	for (struct ring_wait *wait = unseen; wait; wait = wait->next_unseen)
-		call_back(wait);
+		end_for_good(wait);
 	if (unseen_by_main)
-		call_back(unseen_by_main);
+		end_for_good(unseen_by_main);
 }
 
 static void note_all_written(const struct iovec *iov, unsigned n, size_t left)
@@ -539,11 +546,11 @@ static NOINLINE int see_through(struct scheduler *s, struct ring_wait *wait,
 		forget_unseen(wait);
 		/* A kill or a raise asked to cancel it, and the call fails with
 		 * that; or a close of the descriptor did. The engine takes any
-		 * number for a descriptor's. */
+		 * number for a descriptor's. No close is of -1. */
 		if (wait->operation.is_called_back) {
 			wait->res = -ECANCELED;
 			rc = weft__interruption(peek(s->current));
-			if (rc || must_not_wait ||
+			if (rc || must_not_wait || wait->operation.fd < 0 ||
 			    !has_no_descriptor(&wait->sqe) ||
 			    !weft__engine_is_ready(&s->engine))
 				return rc;

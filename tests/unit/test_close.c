@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <weft.h>
 #include <weft/uring.h>
@@ -589,6 +590,35 @@ START_TEST(a_number_that_means_something_else)
 }
 END_TEST
 
+/* In a child of fork() it ends as all operations do, also if the child has begun others
+ * before. */
+START_TEST(a_number_in_a_child_of_fork)
+{
+	struct call c = { .rc = STILL_WAITS };
+	weft_tasklet t = weft_spawn(wait_for_word, &c);
+	int ends[2], status;
+	pid_t pid;
+
+	weft_sleep(WEFT_MILLISECOND);
+	if (c.rc != STILL_WAITS) {
+		skip("there is no operation for a futex");
+		return;
+	}
+	pid = fork();
+	if (pid == 0) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) ||
+		    weft_send(ends[0], "x", 1, 0) != 1)
+			_exit(1);
+		weft_tasklet_join(t);
+		_exit(c.rc == -ECANCELED ? 0 : 2);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(c.rc, STILL_WAITS);
+	weft_tasklet_kill(t, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("close");
@@ -599,6 +629,7 @@ int main(void)
 		 call_cut_short_before);
 	add_loop(s, "whose calls end", closing_an_unused_duplicate, 6);
 	add_loop(s, "whose calls end", a_number_that_means_something_else, 2);
+	add_case(s, "whose calls end", a_number_in_a_child_of_fork);
 	add_case(s, "always", close_without_memory, close_without_descriptors);
 	add_loop(s, "always", every_kind_is_closed, (size_t)KINDS * 4);
 	add_case(s, "who waits", lingering_keeps_the_tasklet_only,
