@@ -609,13 +609,26 @@ static bool is_of_messages(const struct io_uring_sqe *sqe)
 	       type != SOCK_STREAM && type != SOCK_SEQPACKET;
 }
 
+/* How an operation of the user's is to be begun does not matter to a message. Whether
+ * nothing else is asked for. */
+static NOINLINE bool make_plain(struct io_uring_sqe *sqe)
+{
+	if (!is_of_messages(sqe))
+		return false;
+	sqe->flags &= (__u8)~IOSQE_ASYNC;
+	sqe->ioprio &= (__u16)~IORING_RECVSEND_POLL_FIRST;
+	return !sqe->flags && !sqe->ioprio;
+}
+
 /* Whether a send is to be told not to wait. A stream that goes on until all is sent
  * would stop. */
 static INLINE bool is_to_be_told(const struct scheduler *s,
-				 const struct io_uring_sqe *sqe)
+				 struct io_uring_sqe *sqe)
 {
-	return weft__engine_tries_again(&s->engine) && !sqe->flags &&
-	       !sqe->ioprio && !(sqe->msg_flags & MSG_DONTWAIT) &&
+	if (unlikely(sqe->flags || sqe->ioprio) && !make_plain(sqe))
+		return false;
+	return weft__engine_tries_again(&s->engine) &&
+	       !(sqe->msg_flags & MSG_DONTWAIT) &&
 	       (likely(!(sqe->msg_flags & MSG_WAITALL)) || is_of_messages(sqe));
 }
 
@@ -916,7 +929,7 @@ static INLINE int await_completion(struct scheduler *s,
 	    is_of_stream(sqe)) {
 		rc = try_until_served(s, &wait, false);
 	} else {
-		is_told = is_send(sqe) && is_to_be_told(s, sqe);
+		is_told = is_send(sqe) && is_to_be_told(s, &wait.sqe);
 		if (is_told)
 			wait.sqe.msg_flags |= MSG_DONTWAIT;
 		rc = unlikely(must_not_wait) ? settle_now(s, &wait)

@@ -311,6 +311,44 @@ START_TEST(a_datagram_waits_for_its_receiver)
 }
 END_TEST
 
+static int post_by_operation(void *arg)
+{
+	struct letter *l = arg;
+	struct iovec v = { .iov_base = (char *)"letter", .iov_len = 6 };
+	struct msghdr m = { .msg_name = &l->to,
+			    .msg_namelen = l->length,
+			    .msg_iov = &v,
+			    .msg_iovlen = 1 };
+	struct io_uring_sqe sqe = { 0 };
+
+	io_uring_prep_sendmsg(&sqe, l->fd, &m, 0);
+	if (l->flags)
+		sqe.flags = IOSQE_ASYNC;
+	else
+		sqe.ioprio = IORING_RECVSEND_POLL_FIRST;
+	l->result = weft_await(&sqe);
+	return 0;
+}
+
+/* However the operation asks to be begun. */
+START_TEST(a_datagram_of_an_operation)
+{
+	struct letter l = { .flags = _i, .result = 1 };
+	int receiver = make_receiver(&l);
+	weft_tasklet t;
+
+	fill_receiver(&l);
+	make_sender(&l, 0);
+	t = weft_spawn(post_by_operation, &l);
+	weft_sleep(SHORT);
+	ck_assert_int_eq(l.result, 1);
+	take_one(receiver);
+	weft_tasklet_join(t);
+	ck_assert_int_eq(l.result, 6);
+	check_letter(receiver);
+}
+END_TEST
+
 /* It keeps nobody waiting who sends to somebody else, and no CPU. */
 START_TEST(a_datagram_waits_for_no_other_receiver)
 {
@@ -739,6 +777,7 @@ int main(void)
 	add_case(s, "told once", a_change_is_told_once);
 	add_loop(s, "datagrams", a_shutdown_ends_reads, 12);
 	add_loop(s, "a full receiver", a_datagram_waits_for_its_receiver, 8);
+	add_loop(s, "a full receiver", a_datagram_of_an_operation, 2);
 	add_loop(s, "two receivers", a_datagram_waits_for_no_other_receiver, 1);
 	add_loop(s, "a full receiver", a_datagram_that_may_not_wait, 4);
 	add_loop(s, "a full receiver", a_datagram_that_is_called_back, 8);
