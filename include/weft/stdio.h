@@ -16,9 +16,11 @@ WEFT_BEGIN_DECLS
  *
  * fprintf(3), getline(3), fscanf(3) and all others work on the FILE, and block the
  * tasklet and never its thread, by weft_read() and weft_write(). fclose(3) closes the
- * descriptor as weft_close() does. fileno(3) fails. A socket raises no SIGPIPE. A FILE for a socket, or for
- * another descriptor without a position, can be read and written in turns: fflush(3)
- * after writing is all that it takes. It is fully buffered; setvbuf(3) changes that.
+ * descriptor as weft_close() does. fileno(3) fails. A socket raises no SIGPIPE. A FILE
+ * for a socket, or for another descriptor without a position, can be read and written in
+ * turns: fflush(3) after writing is all that it takes. It is fully buffered; setvbuf(3)
+ * changes that. It is a FILE of bytes, as fwide(3) says: functions of wide characters, as
+ * fgetwc(3), crash in glibc.
  *
  * An error is shown by ferror(3), and errno is positive: a call that is interrupted
  * sets ECANCELED, ETIMEDOUT or what was raised. Use clearerr(3) to go on after a raise

@@ -88,8 +88,7 @@ static bool make_room(struct stream *f, size_t size)
 	return true;
 }
 
-/* Whether the bytes went into stdio's buffer, and not to a caller. (It tells a size of
- * its own of a stream of wide characters.) */
+/* Whether the bytes went into stdio's buffer, and not to a caller. */
 static bool is_buffered(const struct stream *f, const char *data, size_t size)
 {
 	return is_in_buffer(f, data) || size <= __fbufsize(f->file);
