@@ -60,16 +60,15 @@ void __wrap_weft__engine_submit(struct engine *e,
 
 /* An operation that does nothing, and is told to have failed. */
 static void (*complete)(struct operation *o, int res, unsigned flags);
-static void (*after_error)(void);
 static int error;
+static bool has_failed;
 
 static void complete_with_error(struct operation *o, int res, unsigned flags)
 {
 	(void)res;
 	o->complete = complete;
 	complete(o, error, flags);
-	if (after_error)
-		after_error();
+	has_failed = true;
 }
 
 static void submit_failing(struct engine *e, struct operation *o, int with)
@@ -528,22 +527,25 @@ START_TEST(interrupted_operations_are_begun_again)
 }
 END_TEST
 
-static weft_tasklet taker;
-
-static void kill_taker(void)
+static void kill_when_failed(bool parking, void *taker)
 {
-	(void)weft_tasklet_kill(taker, WEFT_PENDING);
+	(void)parking;
+	if (has_failed)
+		(void)weft_tasklet_kill(*(weft_tasklet *)taker, WEFT_PENDING);
+	has_failed = false;
 }
 
-/* After a completion that has brought nothing, and before the call begins again. */
+/* After a completion that has brought nothing, and before the call begins again: the
+ * taker, which parks, has been woken when the callback is called. */
 START_TEST(killed_between_two_operations)
 {
 	struct taking t = { .n_wanted = 1 };
+	weft_tasklet taker;
 
 	t.stream = weft_accept_stream(listener());
 	n_interruptions = 1;
-	after_error = kill_taker;
 	taker = weft_spawn(take, &t);
+	weft_set_park_callback(kill_when_failed, &taker);
 	(void)weft_tasklet_join(taker);
 	ck_assert_int_eq(t.n_taken, 1);
 	ck_assert_int_eq(t.results[0], -ECANCELED);
